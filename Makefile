@@ -1,0 +1,52 @@
+# Every target prints itself: run plain `make`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DISTS  := schemas services/common services/collector services/classifier services/notifier services/embedded
+TREES  := schemas services tests benchmarks
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP)  ## put everything into .venv (Python 3.11 to 3.13)
+
+$(STAMP): requirements/dev.txt $(addsuffix /pyproject.toml,$(DISTS))
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "missedcall needs Python 3.11 to 3.13, this is %d.%d; name another: make PYTHON=python3.12 setup" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix -e ./,$(DISTS))
+	@touch $@
+
+.PHONY: demo
+demo: setup  ## sample captures through the embedded pipeline to a local mail and webhook sink
+	$(BIN)/missedcall demo
+
+.PHONY: test
+test: setup lint  ## everything that must hold: lint, types, import rules, tests
+	$(BIN)/python -m pytest -n 2 tests
+
+.PHONY: lint
+lint: setup  ## ruff, mypy strict, import-linter
+	$(BIN)/ruff check $(TREES)
+	$(BIN)/ruff format --check $(TREES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup  ## rewrite the sources as ruff wants them
+	$(BIN)/ruff check --fix $(TREES)
+	$(BIN)/ruff format $(TREES)
+
+.PHONY: lock
+lock: setup  ## compile requirements/*.in to hashed locks (needs uv on the PATH)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header requirements/dev.in -o requirements/dev.txt
+
+.PHONY: clean
+clean:  ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
