@@ -1,0 +1,163 @@
+"""The `missedcall` command: words in, exit status out.
+
+Rule 1: exit 0 done, 1 done but the answer is no (unknown call, unreachable target, failed demo),
+        2 bad usage or bad input, 130 interrupted; a reader that went away (`| head`) is no error.
+Rule 2: results go to standard output and nothing else does; everything else goes to standard error.
+Rule 3: each command imports what it needs when it is called, so that `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+
+from .target import target
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+READER_GONE = 141
+"""128 + SIGPIPE, as shells have it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character must not end the work.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes standard output once more when it exits: give it a place where that succeeds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as stop:
+        # argparse has printed what it wanted to say: 0 for --help and --version, 2 for bad usage.
+        return stop.code if isinstance(stop.code, int) else 1
+    return status
+
+
+def _run(args: argparse.Namespace) -> int:
+    module = import_module(f".{args.command}", __package__)
+    status: int = module.main(args.config) if args.command == "run" else module.main(args)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="missedcall",
+        description="Decides from captured SIP which calls were missed, by whom and why.",
+        epilog="Each command explains itself: missedcall COMMAND --help",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"missedcall {metadata.version('missedcall')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    replay = commands.add_parser(
+        "replay",
+        help="decide the calls in capture files; nothing is sent",
+        description="Decides every call in the files as if the log went on for ever. Nothing is sent.",
+        allow_abbrev=False,
+    )
+    _takes_captures(replay)
+    _takes_policy(replay)
+    replay.add_argument(
+        "--format",
+        choices=("table", "jsonl"),
+        default="table",
+        help="table: for people (default); jsonl: one record per line",
+    )
+    replay.add_argument(
+        "--verdicts",
+        action="store_true",
+        help="one Verdict per decided call and user, missed or not, instead of the missed calls",
+    )
+    replay.add_argument("--stats", action="store_true", help="counts by cause on standard error at the end")
+
+    explain = commands.add_parser(
+        "explain",
+        help="show one call: its ladder, the rule that fired, who is told and who is not and why",
+        description="Shows one call: its ladder, the rule that fired, who is told and who is not and why.",
+        allow_abbrev=False,
+    )
+    _takes_captures(explain)
+    _takes_policy(explain)
+    explain.add_argument("--call-id", required=True, metavar="ID", help="Call-ID of any leg of the call")
+
+    run = commands.add_parser(
+        "run",
+        help="the pipeline on one machine: HEP in, decisions, mail and webhooks out",
+        description="Listens for HEP, decides, delivers; everything durable is in one SQLite file.",
+        allow_abbrev=False,
+    )
+    run.add_argument("--config", type=Path, metavar="FILE", help="TOML; without it the defaults")
+
+    send = commands.add_parser(
+        "send",
+        help="play captures as HEP v3",
+        description="Plays captures as HEP v3, as fast as they were recorded unless told otherwise.",
+        allow_abbrev=False,
+    )
+    _takes_captures(send)
+    send.add_argument(
+        "--to", required=True, type=target, metavar="udp://HOST:PORT", help="udp://, tcp:// or tls://"
+    )
+    pace = send.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--speed", type=_positive, default=1.0, metavar="N", help="times the recorded speed (default 1)"
+    )
+    pace.add_argument("--rate", type=_positive, metavar="MSGS_PER_S", help="a fixed rate instead")
+
+    commands.add_parser(
+        "demo",
+        help="sample captures through the whole pipeline to a local mail and webhook sink",
+        description="Plays sample captures over HEP into the pipeline; shows what it decides and delivers.",
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def _takes_captures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="pcap, pcapng, HEP dump or Lync/SfB trace, found by content; several are merged by time",
+    )
+    parser.add_argument(
+        "--zone",
+        default="UTC",
+        metavar="ZONE",
+        help="time zone of Lync traces, which state none: UTC (default), Europe/Berlin, +01:00",
+    )
+
+
+def _takes_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--users",
+        type=Path,
+        metavar="FILE",
+        help="provisioned users, one address of record per line; without it every callee is ours",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="take the [policy] of this configuration")
+
+
+def _positive(text: str) -> float:
+    """Return a number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
