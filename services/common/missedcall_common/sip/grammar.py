@@ -1,0 +1,119 @@
+"""What nearly all SIP header values are built of (RFC 3261 s.25.1): lists, parameters, name-addr.
+
+Rule 1: nothing here raises; what cannot be read is left out.
+Rule 2: quotes and angle brackets that are never closed reach to the end, so every scan is linear.
+Rule 3: parameter names come in lower case, values unquoted, otherwise as received.
+"""
+
+import re
+from typing import NamedTuple
+
+from .uri import MAX_PARAMS
+
+MAX_VALUES = 256
+"""Values read per comma-separated header line; as many as there may be header lines."""
+
+
+class NameAddr(NamedTuple):
+    """`"Display name" <uri>;params`."""
+
+    display_name: str
+    """Unquoted, otherwise as signalled: never to be trusted, to be cleaned before it is shown."""
+    uri: str
+    """Without the brackets, escaped headers included."""
+    params: dict[str, str]
+    """The header's parameters (`tag`, `index` ...), not the URI's."""
+
+
+_QUOTED = r'"(?:[^"\\]|\\.?)*+"?'
+_BY_COMMA = re.compile(rf'(?:[^,"<]|{_QUOTED}|<[^>]*+>?)++', re.DOTALL)
+_BY_SEMICOLON = re.compile(rf'(?:[^;"<]|{_QUOTED}|<[^>]*+>?)++', re.DOTALL)
+_LEADING_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def number(text: str, limit: int = 2**31) -> int:
+    """Return the decimal number in `text`, -1 if it is none or not below `limit`."""
+    text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 20:
+        value = int(text)
+        return value if value < limit else -1
+    return -1
+
+
+def split_values(text: str) -> list[str]:
+    """Split at the commas outside quotes and angle brackets; empty values are left out."""
+    if "," not in text:
+        text = text.strip()
+        return [text] if text else []
+    pieces = _BY_COMMA.findall(text) if '"' in text or "<" in text else text.split(",")
+    return [value for piece in pieces[:MAX_VALUES] if (value := piece.strip())]
+
+
+def split_all(values: list[str]) -> list[str]:
+    """Split every line of one header, in order (RFC 3261 s.7.3.1: the lines may as well be one)."""
+    return [value for line in values for value in split_values(line)][:MAX_VALUES]
+
+
+def unquote(text: str) -> str:
+    """Remove the quotes and escapes of a quoted-string; other text comes back stripped."""
+    text = text.strip()
+    if text[:1] != '"':
+        return text
+    text = text[1:-1] if text[-1] == '"' and len(text) > 1 else text[1:]
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+
+
+def parse_params(text: str) -> dict[str, str]:
+    """Read `;a=b;c="d"`, with or without the first semicolon; the first of two equal names counts."""
+    if not text:
+        return {}
+    params: dict[str, str] = {}
+    pieces = _BY_SEMICOLON.findall(text) if '"' in text or "<" in text else text.split(";")
+    for piece in pieces[: MAX_PARAMS + 1]:
+        name, _, value = piece.partition("=")
+        name = name.strip().lower()
+        if name and name not in params:
+            params[name] = unquote(value)
+    return params
+
+
+def parse_name_addr(text: str) -> NameAddr:
+    """Read a name-addr or addr-spec with its header parameters."""
+    text = text.strip()
+    display_name = ""
+    if text[:1] == '"':
+        quoted = _LEADING_QUOTED.match(text)
+        if quoted:
+            display_name = quoted[1]
+            if "\\" in display_name:
+                display_name = _ESCAPED.sub(r"\1", display_name)
+            text = text[quoted.end() :].lstrip()
+    before, bracket, after = text.partition("<")
+    if bracket:
+        uri, _, params = after.partition(">")
+        display_name = display_name or before.strip(' \t"')
+        return NameAddr(display_name.strip(), uri.strip(), parse_params(params))
+    # RFC 3261 s.20: without brackets every parameter is the header's. A user part with parameters would need
+    # brackets; peers that forget them are recognised by the @ behind the semicolon.
+    semicolon = text.find(";")
+    if semicolon < 0:
+        return NameAddr(display_name, text, {})
+    at = text.find("@", semicolon)
+    if at >= 0 and "@" not in text[:semicolon] and text[semicolon + 1 :].lstrip()[:3].lower() != "tag":
+        semicolon = text.find(";", at)
+        if semicolon < 0:
+            return NameAddr(display_name, text, {})
+    return NameAddr(display_name, text[:semicolon].rstrip(), parse_params(text[semicolon:]))
+
+
+def tag(value: str) -> str:
+    """Return the tag of a From or To value, "" if it has none."""
+    if '"' not in value:
+        at = value.find(">;tag=")
+        if at >= 0:
+            end = value.find(";", at + 6)
+            return value[at + 6 :].strip() if end < 0 else value[at + 6 : end].strip()
+        if "=" not in value:
+            return ""
+    return parse_name_addr(value).params.get("tag", "")

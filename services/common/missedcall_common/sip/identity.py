@@ -1,0 +1,99 @@
+"""Who calls: P-Asserted-Identity over Remote-Party-ID over From (RFC 3325), unless Privacy hides him.
+
+Rule 1: when in doubt the caller is anonymous: then nothing that names him leaves this file.
+Rule 2: a response asserts the called side (RFC 3325 s.5), so of a response only From names the caller.
+"""
+
+from typing import NamedTuple
+
+from .grammar import NameAddr, parse_name_addr, split_all
+from .message import SipHead
+from .uri import SipUri, address_of_record, parse_uri, telephone_number
+
+
+class Identity(NamedTuple):
+    """The caller as far as the signalling names him."""
+
+    uri: str
+    """Address of record; "" if anonymous or unusable."""
+    number: str
+    """Telephone number, visual separators removed; "" if there is none."""
+    display_name: str
+    """As signalled: never to be trusted."""
+    anonymous: bool
+    source: str
+    """`p-asserted-identity`, `remote-party-id`, `from`, or "" if nobody is named."""
+
+
+ANONYMOUS = Identity("", "", "", anonymous=True, source="")
+
+HIDING = frozenset({"id", "user", "header", "session", "history"})
+"""Values of Privacy that ask for the caller's name not to be shown (RFC 3323 s.4.2, RFC 3325 s.9.3)."""
+
+
+def privacy(head: SipHead) -> frozenset[str]:
+    """Return the values of Privacy in lower case."""
+    values = head.headers.get("privacy")
+    if not values:
+        return frozenset()
+    words = ";".join(values).replace(",", ";").lower().split(";")
+    return frozenset(word.strip() for word in words if word.strip())
+
+
+def _is_anonymous(uri: SipUri) -> bool:
+    """Whether a From says that the caller does not want to be named (RFC 3261 s.8.1.1.3, RFC 3323 s.4.1)."""
+    return uri.user.lower() == "anonymous" or uri.host.lower().rstrip(".").endswith("anonymous.invalid")
+
+
+def caller_identity(head: SipHead) -> Identity:
+    """Return the caller of a request, or of the transaction that a response belongs to."""
+    named = parse_name_addr(head.first("from"))
+    from_uri = parse_uri(named.uri)
+    # RFC 5079: 433 refuses a caller because he is anonymous.
+    if head.status == 433 or _is_anonymous(from_uri) or not HIDING.isdisjoint(privacy(head)):
+        return ANONYMOUS
+    if not head.status:
+        asserted = head.headers.get("p-asserted-identity")
+        if asserted:
+            identity = _asserted([parse_name_addr(value) for value in split_all(asserted)])
+            if identity is not None:
+                return identity
+        remote = head.headers.get("remote-party-id")
+        if remote:
+            identity = _remote_party([parse_name_addr(value) for value in split_all(remote)])
+            if identity is not None:
+                return identity
+    uri = address_of_record(from_uri)
+    if not uri:
+        return Identity("", "", "", anonymous=False, source="")
+    return Identity(uri, telephone_number(from_uri), named.display_name, anonymous=False, source="from")
+
+
+def _asserted(values: list[NameAddr]) -> Identity | None:
+    """Join the SIP URI and the tel URI that may stand side by side (RFC 3325 s.9.1)."""
+    uri = number = display_name = ""
+    for value in values:
+        parsed = parse_uri(value.uri)
+        address = address_of_record(parsed)
+        if address and (not uri or (uri[:4] == "tel:" and address[:4] == "sip:")):
+            uri = address
+        if parsed.scheme == "tel" or not number:
+            number = telephone_number(parsed) or number
+        display_name = display_name or value.display_name
+    return Identity(uri, number, display_name, anonymous=False, source="p-asserted-identity") if uri else None
+
+
+def _remote_party(values: list[NameAddr]) -> Identity | None:
+    """Read the caller's Remote-Party-ID (draft-ietf-sip-privacy-04) with its own privacy parameter."""
+    for value in values:
+        if value.params.get("party", "calling").lower() != "calling":
+            continue
+        hidden = value.params.get("privacy", "off").lower()
+        if hidden.startswith(("full", "uri")):
+            return ANONYMOUS
+        uri = parse_uri(value.uri)
+        address = address_of_record(uri)
+        if address:
+            name = "" if hidden.startswith("name") else value.display_name
+            return Identity(address, telephone_number(uri), name, anonymous=False, source="remote-party-id")
+    return None

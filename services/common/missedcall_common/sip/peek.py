@@ -1,0 +1,150 @@
+"""The little that the collector has to know of each message, read without parsing it.
+
+Rule 1: what is read here is what `message.parse` would read, for every message that has one Call-ID and one
+        CSeq; a message with two has no right answer (RFC 3261 s.7.3.1).
+Rule 2: nothing raises and nothing is quadratic; whoever sends garbage gets `NOT_SIP`.
+"""
+
+import re
+from typing import NamedTuple
+
+from .message import ERRORS, MAX_HEAD_BYTES, METHODS, head_end
+from .sdp import media_lines
+
+MAX_START_LINE_BYTES = 8_192
+"""Where looking for the end of a start line stops; the longest honest Request-URIs have 1,000 bytes."""
+
+
+class Peek(NamedTuple):
+    """What routing and the noise filter need."""
+
+    method: str
+    """A request's method; for a response the method in its CSeq. Upper case."""
+    status: int
+    """100 to 699; 0 for a request."""
+    cseq_method: str
+    """Upper case; "" if there is no readable CSeq."""
+    call_id: str
+    """Without blanks around it; "" if there is none."""
+
+    @property
+    def is_sip(self) -> bool:
+        """Whether there was a start line of SIP."""
+        return self.status > 0 or self.method != ""
+
+
+NOT_SIP = Peek("", 0, "", "")
+
+_FIRST_BYTES = frozenset(bytes([byte]) for byte in b"-.!%*_+`'~0123456789") | frozenset(
+    bytes([byte]) for byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+_TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]{1,64}")
+# SIP/7.0 looks like SIP too: to be counted as malformed, not as some other protocol.
+_VERSION = re.compile(rb"SIP/[0-9.]{1,8}", re.IGNORECASE)
+_STATUS_LINE = re.compile(rb"SIP/[0-9.]{1,8}[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
+_CALL_ID = re.compile(rb"\n(?:Call-ID|i)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_CSEQ = re.compile(rb"\nCSeq[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_CONTENT_TYPE = re.compile(rb"\n(?:Content-Type|c)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_CONTENT_LENGTH = re.compile(rb"\n(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\r?\n", re.IGNORECASE)
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_KNOWN = {method.encode(): method for method in METHODS}
+_STATUS = {str(code).encode(): code for code in range(100, 700)}
+_AFTER_STATUS = frozenset({b" ", b"\r", b"\n"})
+
+
+def _request_method(data: bytes) -> str:
+    """Return the method if `data` begins with a Request-Line of any SIP version, else ""."""
+    end = data.find(b"\n", 0, MAX_START_LINE_BYTES)
+    line = data[:end] if end >= 0 else data[:MAX_START_LINE_BYTES]
+    method, _, rest = line.partition(b" ")
+    known = _KNOWN.get(method)
+    if known is not None and rest.endswith((b" SIP/2.0\r", b" SIP/2.0")):
+        return known
+    words = line.split()
+    if len(words) < 3 or not _VERSION.fullmatch(words[-1]) or not _TOKEN.fullmatch(words[0]):
+        return ""
+    return words[0].decode("ascii").upper()
+
+
+def looks_like_sip(data: bytes) -> bool:
+    """Whether `data` begins like a SIP message of any version, empty lines before it allowed.
+
+    Meant for any port: it is quick to say no.
+    """
+    if data[:8] == b"SIP/2.0 " and data[8:11] in _STATUS and data[11:12] in _AFTER_STATUS:
+        return True
+    first = data[:1]
+    if first in b"\r\n":
+        data = data.lstrip(b"\r\n")
+        first = data[:1]
+    if first not in _FIRST_BYTES:
+        return False
+    return _STATUS_LINE.match(data) is not None or _request_method(data) != ""
+
+
+def peek(data: bytes) -> Peek:
+    """Read start line, Call-ID and CSeq method."""
+    if data[:1] in b"\r\n":
+        data = data.lstrip(b"\r\n")
+    status = 0
+    method = ""
+    if data[:8] == b"SIP/2.0 " and data[11:12] in _AFTER_STATUS:
+        status = _STATUS.get(data[8:11], 0)
+    else:
+        method = _request_method(data)
+    if not method and not status:
+        match = _STATUS_LINE.match(data)
+        status = _STATUS.get(match[1], 0) if match else 0
+        if not status:
+            return NOT_SIP
+
+    id_at = data.find(b"\nCall-ID: ")
+    cseq_at = data.find(b"\nCSeq: ")
+    last = max(id_at, cseq_at)
+    if id_at >= 0 and cseq_at >= 0 and data.find(b"\n\r\n", 0, last) < 0 and data.find(b"\n\n", 0, last) < 0:
+        id_end = data.find(b"\n", id_at + 10)
+        words = data[cseq_at + 7 : data.find(b"\n", cseq_at + 7)].split()
+        if len(words) == 2 and words[1] in _KNOWN and data[id_end + 1 : id_end + 2] not in _FOLDS:
+            cseq_method = _KNOWN[words[1]]
+            return Peek(
+                method or cseq_method,
+                status,
+                cseq_method,
+                str(data[id_at + 10 : id_end], "utf-8", ERRORS).strip(),
+            )
+    return _odd_peek(data, method, status)
+
+
+_FOLDS = frozenset({b" ", b"\t", b""})  # b"": the data ends here, perhaps in the middle of the value
+
+
+def _odd_peek(data: bytes, method: str, status: int) -> Peek:
+    """Read the headers of a message that does not spell them as usual."""
+    end, _ = head_end(data)
+    head = data[: min(end + 1, MAX_HEAD_BYTES)]
+    words = _value(_CSEQ, head).split()
+    cseq_method = words[1].upper() if len(words) > 1 else ""
+    return Peek(method or cseq_method, status, cseq_method, _value(_CALL_ID, head))
+
+
+def _value(pattern: re.Pattern[bytes], head: bytes) -> str:
+    match = pattern.search(head)
+    return _FOLD.sub(" ", str(match[1], "utf-8", ERRORS)).strip() if match else ""
+
+
+def cut(data: bytes) -> bytes:
+    """Return start line and headers as received, the empty line, and of the body only its `m=` lines.
+
+    A head beyond MAX_HEAD_BYTES ends with the last whole line before; a head without its empty line stays so.
+    """
+    if data[:1] in b"\r\n":
+        data = data.lstrip(b"\r\n")
+    end, body_at = head_end(data)
+    if end > MAX_HEAD_BYTES:
+        return data[: data.rfind(b"\n", 0, MAX_HEAD_BYTES) + 1] or data[:MAX_HEAD_BYTES]
+    if body_at == len(data):
+        return data
+    length = _CONTENT_LENGTH.search(data, 0, end + 1)
+    body = data[body_at : body_at + int(length[1])] if length else data[body_at:]
+    content_type = "" if body[:2] == b"v=" else _value(_CONTENT_TYPE, data[: end + 1]).lower()
+    return data[:body_at] + media_lines(body, content_type)

@@ -1,0 +1,102 @@
+"""Why something ended, as the signalling says: Reason (RFC 3326), Microsoft's diagnostics, Warning.
+
+Rule 1: the deciding parts are numbers; texts are evidence for people and never decide.
+Rule 2: a value that carries no number one could decide on says nothing, and is left out or has cause 0.
+"""
+
+import re
+from typing import NamedTuple
+
+from .grammar import number, parse_params, split_all, unquote
+from .message import SipHead
+
+MAX_REASONS = 16
+"""Reasons read per message; a proxy that merges forks writes one per protocol and fork."""
+
+
+class Reason(NamedTuple):
+    """One reason-value of RFC 3326."""
+
+    protocol: str
+    """Upper case: `SIP`, `Q.850`, ..."""
+    cause: int
+    """0 if absent or unreadable; Q.850 has a cause 0 too, which means as little."""
+    text: str
+
+
+class Diagnostic(NamedTuple):
+    """One of Lync's diagnostic headers: `5002;reason="Request was cancelled";source="fe.example.com"`."""
+
+    id: int
+    sub: str
+    """What follows the dot in `13004.1`; "" mostly."""
+    reason: str
+    source: str
+    params: dict[str, str]
+    """All parameters, names in lower case (`appuri`, `component`, `hresult` ...)."""
+    header: str
+    """`ms-diagnostics`, `ms-diagnostics-public` or `ms-client-diagnostics`."""
+
+
+class SipWarning(NamedTuple):
+    """One warning-value (RFC 3261 s.20.43)."""
+
+    code: int
+    text: str
+    agent: str
+
+
+DIAGNOSTIC_HEADERS = ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics")
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+_ID = re.compile(r"([0-9]{1,9})(?:\.([0-9A-Za-z.]{1,32}))?")
+
+
+def parse_reasons(values: list[str]) -> list[Reason]:
+    """Read Reason header lines in order: repeated, comma-joined, any case, blanks anywhere."""
+    reasons = []
+    for value in split_all(values)[:MAX_REASONS]:
+        protocol, semicolon, rest = value.partition(";")
+        protocol = protocol.strip()
+        if not semicolon or not _TOKEN.fullmatch(protocol):
+            continue  # the tail of an unquoted text with a comma in it
+        params = parse_params(rest)
+        reasons.append(
+            Reason(protocol.upper(), max(number(params.get("cause", ""), 10_000), 0), params.get("text", ""))
+        )
+    return reasons
+
+
+def parse_diagnostics(head: SipHead) -> list[Diagnostic]:
+    """Read the three diagnostic headers, the enterprise's own first."""
+    found = []
+    for header in DIAGNOSTIC_HEADERS:
+        if header not in head.headers:
+            continue
+        for value in split_all(head.headers[header])[:MAX_REASONS]:
+            text, _, rest = value.partition(";")
+            match = _ID.fullmatch(text.strip())
+            if match:
+                params = parse_params(rest)
+                found.append(
+                    Diagnostic(
+                        int(match[1]),
+                        match[2] or "",
+                        params.get("reason", ""),
+                        params.get("source", ""),
+                        params,
+                        header,
+                    )
+                )
+    return found
+
+
+def parse_warnings(values: list[str]) -> list[SipWarning]:
+    """Read Warning header lines: `391 fe.example.com "Does not want to be disturbed"`."""
+    warnings = []
+    for value in split_all(values)[:MAX_REASONS]:
+        code, _, rest = value.partition(" ")
+        agent, _, text = rest.strip().partition(" ")
+        if len(code) == 3 and number(code) >= 100:  # RFC 4475 s.3.3.9 scalarlg sends 1812
+            warnings.append(SipWarning(int(code), unquote(text), agent))
+    return warnings

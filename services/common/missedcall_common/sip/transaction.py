@@ -1,0 +1,86 @@
+"""What tells transactions apart: Via with its branch, and CSeq (RFC 3261 s.17.1.3, s.17.2.3)."""
+
+import re
+from typing import NamedTuple
+
+from .grammar import number, parse_params, split_all, split_values
+from .message import SipHead
+
+MAGIC = "z9hG4bK"
+"""Begins every branch that is unique by itself (RFC 3261 s.8.1.1.7)."""
+
+MAX_CSEQ = 2**32
+"""RFC 3261 s.8.1.1.5 allows up to 2**31; some peers count on to 32 bits."""
+
+
+class Via(NamedTuple):
+    """One hop of a Via header."""
+
+    transport: str
+    """Upper case: `UDP`, `TCP`, `TLS`, `SCTP`, `WS`, `WSS`, or what the peer calls it."""
+    sent_by: str
+    """`host` or `host:port`, lower case."""
+    branch: str
+    """As received; "" if absent."""
+    params: dict[str, str]
+
+
+# Blanks may stand around each slash (RFC 4475 s.3.1.1.1).
+_VIA = re.compile(r"\s*SIP\s*/[^/;]*/\s*([^\s;/]+)\s*([^;]*)(.*)", re.IGNORECASE | re.DOTALL)
+_PLAIN_BRANCH = f";branch={MAGIC}"
+
+
+def _parse_via(text: str) -> Via | None:
+    match = _VIA.match(text)
+    if match is None:
+        return None
+    params = parse_params(match[3])
+    return Via(match[1].upper(), "".join(match[2].split()).lower(), params.get("branch", ""), params)
+
+
+def parse_vias(head: SipHead) -> list[Via]:
+    """Return the hops, the latest first; what is no Via is left out."""
+    return [via for value in split_all(head.all("via")) if (via := _parse_via(value)) is not None]
+
+
+def _branch_id(value: str) -> str:
+    if '"' not in value:
+        at = value.find(_PLAIN_BRANCH)
+        if at >= 0:
+            branch = value[at + 8 :].partition(";")[0].rstrip()
+            if len(branch) > len(MAGIC):
+                return branch
+    via = _parse_via(value)
+    if via is None:
+        return ""
+    # RFC 4475 s.3.3.1 badbranch: the cookie alone identifies nothing; then as with an RFC 2543 peer.
+    if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
+        return via.branch
+    return f"{via.sent_by}/{via.branch}"
+
+
+def branches(head: SipHead) -> tuple[str, str, int]:
+    """Return what identifies the top Via's and the next Via's transaction, and the number of Vias.
+
+    That is the branch, or `sent-by/branch` where the peer is of RFC 2543 and the branch alone may repeat
+    (RFC 3261 s.17.2.3); "" where there is no such Via.
+    """
+    lines = head.all("via")
+    if not lines:
+        return "", "", 0
+    values: list[str] = []
+    for line in lines:
+        if "," in line:
+            values += split_values(line)
+        else:
+            values.append(line)
+    second = _branch_id(values[1]) if len(values) > 1 else ""
+    return (_branch_id(values[0]) if values else ""), second, len(values)
+
+
+def cseq(head: SipHead) -> tuple[int, str]:
+    """Return CSeq number and method; -1 for a number that is missing or impossible, "" for no method."""
+    words = head.first("cseq").split()
+    if len(words) < 2:
+        return (number(words[0], MAX_CSEQ) if words else -1), ""
+    return number(words[0], MAX_CSEQ), words[1].upper()
