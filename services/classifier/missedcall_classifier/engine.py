@@ -2,16 +2,43 @@
 
 A shell does, per transaction: `feed` each batch, publish `facts` and `verdicts` of its decisions, write
 `changes()` to `call-state`, and move its position; all of it or none of it.
+
+Rule 1: the only clock is the collectors': a batch's `clock_ms`, and `received_ms` of its messages. A deadline
+        that lies before a message is met before that message is observed, so how messages are batched
+        does not matter.
+Rule 2: the watermark is the slowest collector heard within `IDLE_COLLECTOR_S`: one that lags delays decisions
+        and never falsifies them.
+Rule 3: a call is decided when nothing in it is open and it has settled; see `rules.WAITS`.
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
 
-from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, Verdict
+from missedcall_common.sip.message import SipError
+from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMessage, Verdict
 
+from .call import Call, Live, StateError, call_ids, decode_row, encode_row
+from .case import Case, build
+from .join import Index, first_invite, is_twin, is_upstream, same_callee
+from .picture import Picture, draw
 from .policy import Policy
+from .rules import wait
+from .seen import Seen, repeated_offer, see
+from .verdicts import evidence, publish, rule_on
+
+IDLE_COLLECTOR_S = 30.0
+"""A collector silent this long does not hold the watermark back. Less: a pause counts its calls as silent.
+More: a dead collector delays every timeout by as much."""
+
+META = "__meta__"
+"""Key of the row that holds the clocks: part of the state, for the watermark is a function of the log."""
+
+MAX_GAPS = 64
+"""Times of lost batches that are remembered for `blind_window`."""
 
 
 class Decision(Struct, frozen=True):
@@ -25,34 +52,297 @@ class Decision(Struct, frozen=True):
     """Every distinct message of the call in order of capture; filled only if the engine keeps ladders."""
 
 
+class Meta(Struct, array_like=True):
+    """The engine's own state row."""
+
+    clocks: dict[str, int] = {}
+    """Collector -> its clock in milliseconds."""
+    sequences: dict[str, tuple[int, int]] = {}
+    """Collector -> incarnation and the sequence number expected next."""
+    gaps: list[int] = []
+    """Collector times at which batches were found to be missing, the latest `MAX_GAPS`."""
+    watermark_ms: int = 0
+
+
 class Engine:
     """All calls of one partition."""
 
     def __init__(self, policy: Policy, *, keep_ladders: bool = False) -> None:
+        self.policy = policy
         self.counts: Counter[str] = Counter()
+        """What was seen, by cause: messages that became nothing, outcomes, facts."""
+        self._digest = policy.digest()
+        self._keep_ladders = keep_ladders
+        self._calls: dict[str, Live] = {}
+        self._index = Index(policy)
+        self._due: list[tuple[int, str]] = []
+        self._dirty: dict[str, None] = {}
+        self._meta = Meta({}, {}, [], 0)
+        self._closed = 0
+
+    # -- the shell's verbs -------------------------------------------------------------------------
 
     def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take up the state that `changes` wrote before a restart. Call before the first `feed`."""
-        raise NotImplementedError
+        """Take up the state that `changes` wrote before a restart. Call before the first `feed`.
+
+        Raises:
+            StateError: a row that this release cannot read.
+        """
+        for key, row in rows:
+            if key == META:
+                try:
+                    self._meta = msgspec.msgpack.decode(row, type=Meta)
+                except msgspec.DecodeError as error:
+                    raise StateError(f"row {META} of {len(row)} bytes is no engine state: {error}") from error
+                continue
+            call = decode_row(row)
+            live = self._calls[key] = Live(call)
+            for seen in call.seen:
+                self._index.add(self._index.links(seen), key)
+                if seen.offer is not None and seen.method == "INVITE":
+                    self._index.add_caller(seen.offer, key)
+            if call.forget_ms:
+                self._closed += 1
+            self._schedule(live)
 
     def feed(self, batch: CaptureBatch) -> list[Decision]:
         """Observe the batch's messages, then let its clock end what is due."""
-        raise NotImplementedError
+        decisions: list[Decision] = []
+        self._note_sequence(batch)
+        for message in batch.messages:
+            self._observe(message, decisions)
+        self._meta.clocks[batch.collector] = max(batch.clock_ms, self._meta.clocks.get(batch.collector, 0))
+        latest = max(self._meta.clocks.values())
+        live = [clock for clock in self._meta.clocks.values() if clock >= latest - IDLE_COLLECTOR_S * 1000]
+        self._meta.watermark_ms = max(self._meta.watermark_ms, min(live))
+        self._dirty[META] = None
+        self._run_due(self._meta.watermark_ms, decisions)
+        return decisions
 
     def finish(self) -> list[Decision]:
         """Decide every open call as if the log went on for ever without another message."""
-        raise NotImplementedError
+        decisions: list[Decision] = []
+        while self.open_calls:
+            self._run_due(self._due[0][0], decisions)
+        return decisions
 
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         """Yield the state rows changed since the last call of `changes`; None deletes the row."""
-        raise NotImplementedError
+        dirty, self._dirty = self._dirty, {}
+        for key in dirty:
+            if key == META:
+                yield key, msgspec.msgpack.encode(self._meta)
+            else:
+                live = self._calls.get(key)
+                yield key, encode_row(live.row) if live is not None else None
 
     @property
     def open_calls(self) -> int:
         """Calls not yet decided."""
-        raise NotImplementedError
+        return len(self._calls) - self._closed
 
     @property
     def clock_ms(self) -> int:
         """The watermark: up to here everything due has been decided; 0 before the first batch."""
-        raise NotImplementedError
+        return self._meta.watermark_ms
+
+    # -- observing ---------------------------------------------------------------------------------
+
+    def _note_sequence(self, batch: CaptureBatch) -> None:
+        incarnation, expected = self._meta.sequences.get(batch.collector, (batch.incarnation, batch.sequence))
+        if incarnation == batch.incarnation and batch.sequence > expected:
+            self.counts["gap"] += batch.sequence - expected
+            self._meta.gaps = [*self._meta.gaps, batch.clock_ms][-MAX_GAPS:]
+        self._meta.sequences[batch.collector] = (batch.incarnation, batch.sequence + 1)
+
+    def _observe(self, message: SipMessage, decisions: list[Decision]) -> None:
+        try:
+            seen = see(message, self.policy.correlation_headers)
+        except SipError:
+            self.counts["malformed-sip"] += 1
+            return
+        if seen is None:
+            self.counts["noise-method"] += 1
+            return
+        received = message.received_ms
+        key = self._index.by_call_id(seen.call_id)
+        live = self._calls[key] if key is not None else None
+        if live is not None and live.row.due_ms <= received:
+            self._look(live, live.row.due_ms, decisions)
+            key = self._index.by_call_id(seen.call_id)
+            live = self._calls[key] if key is not None else None
+        if live is None or (seen.offer is not None and seen.method in {"INVITE", "REFER"}):
+            live = self._place(seen, live, received)
+        if seen.offer is None and seen.call_id not in live.row.hints and seen.method in {"INVITE", "CANCEL"}:
+            live.row.hints[seen.call_id] = repeated_offer(message)
+        if not live.observe(seen, received, self.policy):
+            self.counts["duplicate"] += 1
+        self._dirty[live.row.key] = None
+        self._schedule(live)
+        if self.open_calls > self.policy.max_open_calls:
+            self._close_oldest(decisions)
+
+    def _place(self, seen: Seen, live: Live | None, received_ms: int) -> Live:
+        """Return the call that a message of a new leg belongs to, joining calls that turn out to be one."""
+        links = self._index.links(seen)
+        keys = self._index.matches(links, self._ringing)
+        if live is None:
+            known = [self._calls[key] for key in keys]
+            live = min(known, key=_age) if known else None
+        if live is None:
+            due = (
+                received_ms + int(self.policy.settle_s * 1000)
+                if seen.offer is None and seen.status < 180
+                else 0
+            )
+            row = Call(f"{seen.call_id}\x00{received_ms}", received_ms, received_ms, due, [], {}, {})
+            live = self._calls[row.key] = Live(row)
+        for key in keys:
+            other = self._calls.get(key)
+            if other is not None and other is not live:
+                live = self._merge(live, other)
+        if len(call_ids(live.row.seen)) < self.policy.max_legs_per_call:
+            self._index.add(links, live.row.key)
+        else:
+            self._index.add(links[:1], live.row.key)
+            self.counts["limit"] += 1
+        if seen.method == "INVITE" and seen.offer is not None:
+            live = self._compare(seen, live)
+        return live
+
+    def _ringing(self, key: str) -> bool:
+        row = self._calls[key].row
+        return not (row.forget_ms or row.settling)
+
+    def _merge(self, one: Live, other: Live) -> Live:
+        """Make two calls one: the older takes the younger over."""
+        if len(call_ids(one.row.seen)) + len(call_ids(other.row.seen)) > self.policy.max_legs_per_call:
+            self.counts["limit"] += 1
+            return one
+        kept, gone = sorted((one, other), key=_age)
+        closed = [live for live in (kept, gone) if live.row.forget_ms]
+        kept.absorb(gone)
+        self._closed -= len(closed)
+        kept.row.forget_ms = 0
+        for seen in gone.row.seen:
+            self._index.add(self._index.links(seen), kept.row.key)
+            if seen.offer is not None and seen.method == "INVITE":
+                self._index.remove_caller(seen.offer, gone.row.key)
+                self._index.add_caller(seen.offer, kept.row.key)
+        del self._calls[gone.row.key]
+        self._dirty[gone.row.key] = None
+        self._dirty[kept.row.key] = None
+        self._schedule(kept)
+        return kept
+
+    def _compare(self, seen: Seen, live: Live) -> Live:
+        """Mark unjoined calls of the same caller that may be legs of one (domain decision 12)."""
+        offer = seen.offer
+        assert offer is not None  # noqa: S101 - for the type checker: the caller asked for an INVITE's
+        for key in self._index.recent(offer):
+            other = self._calls.get(key)
+            first = first_invite(other) if other is not None and other is not live else None
+            if other is None or first is None:
+                continue
+            into, out = (first, seen) if first.at_ms <= seen.at_ms else (seen, first)
+            if is_upstream(into, out, self.policy.resemblance_window_s):
+                upper, lower = (other, live) if into is first else (live, other)
+                if self.policy.join_by_resemblance and same_callee(into, out):
+                    low = self._merge(upper, lower)
+                    low.row.low_confidence = True
+                    live = low
+                else:
+                    lower.row.upstream = upper.row.key
+                    self._dirty[lower.row.key] = None
+            elif is_twin(first, seen):
+                live.row.twins = other.row.twins = True
+                self._dirty[other.row.key] = None
+        self._index.add_caller(offer, live.row.key)
+        return live
+
+    # -- deciding ----------------------------------------------------------------------------------
+
+    def _schedule(self, live: Live) -> None:
+        if live.scheduled_ms != live.row.due_ms:
+            live.scheduled_ms = live.row.due_ms
+            heapq.heappush(self._due, (live.row.due_ms, live.row.key))
+
+    def _run_due(self, now_ms: int, decisions: list[Decision]) -> None:
+        due = self._due
+        while due and due[0][0] <= now_ms:
+            at_ms, key = heapq.heappop(due)
+            live = self._calls.get(key)
+            if live is not None and live.row.due_ms == at_ms:
+                self._look(live, at_ms, decisions)
+
+    def _look(self, live: Live, now_ms: int, decisions: list[Decision], *, force: bool = False) -> None:
+        """Decide a call, or say when to look again."""
+        row = live.row
+        self._dirty[row.key] = None
+        if row.forget_ms and now_ms >= row.forget_ms and not row.settling:
+            self._forget(live)
+            return
+        picture = draw(row.seen, row.hints)
+        case = self._case(row, picture) if picture is not None else None
+        if case is None or not (case.offered or case.rang):
+            # In-dialog messages of a call long decided, or all that a lossy capture has of one.
+            self.counts["invite-unseen"] += len(row.seen)
+            self._forget(live)
+            return
+        row.settling = False
+        ready_ms = row.last_ms + int(wait(case).seconds(case) * 1000)
+        if now_ms < ready_ms and not force and not row.forget_ms:
+            row.due_ms = ready_ms
+            self._schedule(live)
+            return
+        self._decide(live, case, now_ms, decisions)
+
+    def _case(self, row: Call, picture: Picture) -> Case:
+        case = build(picture, self.policy)
+        single = len(picture.legs) == 1
+        case.twins = row.twins and single
+        upper = self._calls.get(row.upstream) if row.upstream else None
+        if upper is not None and single:
+            case.covered = not any(
+                m.method == "INVITE" and 200 <= m.status < 300 and m.at_ms <= case.began_ms
+                for m in upper.row.seen
+            )
+        return case
+
+    def _decide(self, live: Live, case: Case, now_ms: int, decisions: list[Decision]) -> None:
+        row, picture = live.row, case.picture
+        cases = [case, *(build(picture, self.policy, leg) for leg in picture.transfers)]
+        blind = any(row.opened_ms <= gap <= now_ms for gap in self._meta.gaps)
+        verdicts, facts = publish(row, rule_on(row, cases, now_ms, self._digest), blind=blind)
+        if not row.forget_ms:
+            self._closed += 1
+        row.forget_ms = now_ms + int(self.policy.closed_keep_s * 1000)
+        row.due_ms = row.forget_ms
+        self._schedule(live)
+        for verdict in verdicts:
+            self.counts[f"outcome-{verdict.outcome}"] += 1
+        self.counts["facts"] += len(facts)
+        if verdicts:
+            ordered = [leg.call_id for leg in (*picture.legs, *picture.takeovers, *picture.transfers)]
+            ladder = tuple(evidence(seen) for seen in picture.seen) if self._keep_ladders else ()
+            decisions.append(Decision(tuple(ordered), tuple(verdicts), tuple(facts), ladder))
+
+    def _forget(self, live: Live) -> None:
+        row = live.row
+        if row.forget_ms:
+            self._closed -= 1
+        del self._calls[row.key]
+        for seen in row.seen:
+            self._index.remove(self._index.links(seen), row.key)
+            if seen.offer is not None and seen.method == "INVITE":
+                self._index.remove_caller(seen.offer, row.key)
+
+    def _close_oldest(self, decisions: list[Decision]) -> None:
+        """Decide the call that has been open longest: memory is bounded, and the loss is counted."""
+        oldest = next(live for live in self._calls.values() if not live.row.forget_ms)
+        self.counts["limit"] += 1
+        self._look(oldest, max(oldest.row.last_ms, self._meta.watermark_ms), decisions, force=True)
+
+
+def _age(live: Live) -> tuple[int, str]:
+    return (live.row.opened_ms, live.row.key)

@@ -29,6 +29,10 @@ GREETING_S = 10.0
 CROSSING_S = 2.0
 """A BYE this soon after a 2xx that crossed the caller's CANCEL ends a call nobody had (RFC 5407 s.3.1.2)."""
 
+QUEUE_S = 1800.0
+"""Silence after which a call that a queue or attendant holds is closed. Less: agents who ring later are not
+joined to the caller. More: state is kept longer."""
+
 VOICEMAIL_ESCAPE_S = 2.5
 """Lync PSTNVoicemailEscapeTimer: a mobile that answers and is dropped this soon was its voicemail (row 30)."""
 
@@ -58,6 +62,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses of record of auto attendants and queues."""
     greeting_s: float = GREETING_S
     crossing_s: float = CROSSING_S
+    queue_s: float = QUEUE_S
     voicemail_escape_s: float = VOICEMAIL_ESCAPE_S
     emergency_numbers: frozenset[str] = frozenset({"110", "112"})
     feature_code_prefixes: tuple[str, ...] = ("*", "#")

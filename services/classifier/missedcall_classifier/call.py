@@ -1,0 +1,176 @@
+"""The state of one call: the set of its distinct messages, and what was decided of them.
+
+Rule 1: a call is a *set* of messages. A copy (retransmission, second capture point) adds nothing but its
+        earlier time, so repetition and order cannot change what is decided from it.
+Rule 2: nothing here decides. `picture.py` reads the set as transactions, `rules.py` judges.
+Rule 3: a state row is `VERSION` and the fields; this release reads VERSION and VERSION - 1.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+
+from .policy import Policy
+from .seen import Offer, Seen
+
+VERSION = 1
+"""Of the state row. Raise it when a field changes its meaning; appending one with a default needs nothing."""
+
+Identity = tuple[str, int, str, str, int, str]
+
+SETTLES = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
+"""Requests after which the call may be over: look again when the dust has settled."""
+
+
+class Ruled(Struct, array_like=True, gc=False):
+    """What was already said about one user of the call."""
+
+    outcome: str
+    rule: str
+    fact_id: str = ""
+    revision: int = 0
+    """Of the last fact published; 0 if none was."""
+    state: str = ""
+    """`missed` or `retracted` as last published."""
+    cause: str = ""
+    """As published; a later message does not change it."""
+    verdict_revision: int = 1
+
+
+class Call(Struct, array_like=True):
+    """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
+
+    key: str
+    opened_ms: int
+    last_ms: int
+    """When the last new message was received."""
+    due_ms: int
+    """When to look again."""
+    seen: list[Seen]
+    hints: dict[str, Offer] = {}
+    """By Call-ID: what responses repeat of an INVITE not captured (yet)."""
+    ruled: dict[str, Ruled] = {}
+    """By callee: what was published. Not empty: the call is closed, kept only for late messages."""
+    forget_ms: int = 0
+    """When a closed call is dropped; 0 while it is open."""
+    settling: bool = False
+    """A message that may end the call came since the last look."""
+    low_confidence: bool = False
+    """Legs were joined by resemblance."""
+    twins: bool = False
+    """Unjoined legs of the same caller left the same box for other callees at the same time."""
+    upstream: str = ""
+    """Key of an unjoined call into the box that this one comes out of."""
+    refused: int = 0
+    """Messages beyond the limit, not kept."""
+
+
+def identity(seen: Seen) -> Identity:
+    """Return what makes two captured messages the same one.
+
+    A transaction's messages are told apart by method, status and To-tag; the branch is per hop (RFC 3261
+    s.17.1.3, s.17.2.3), so the same message on two hops stays two.
+    """
+    return (seen.branch, seen.cseq, seen.method, seen.call_id, seen.status, seen.to_tag)
+
+
+class Live:
+    """A call at work: its row, and the index over its messages."""
+
+    __slots__ = ("index", "row", "scheduled_ms")
+
+    def __init__(self, row: Call) -> None:
+        self.row = row
+        self.scheduled_ms = -1
+        self.index: dict[Identity, Seen] = {identity(seen): seen for seen in row.seen}
+
+    def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
+        """Add one message to the set; return whether it was new.
+
+        Sets `due_ms`: a possible end is looked at after `settle_s`, silence after `give_up_s`.
+        """
+        key = identity(seen)
+        known = self.index.get(key)
+        if known is not None:
+            _merge_copy(known, seen)
+            return False
+        row = self.row
+        if len(row.seen) >= policy.max_messages_per_call:
+            row.refused += 1
+            return False
+        self.index[key] = seen
+        row.seen.append(seen)
+        row.last_ms = max(row.last_ms, received_ms)
+        if (seen.status >= 200 and seen.method == "INVITE") or seen.method in SETTLES:
+            row.settling = True
+            row.due_ms = received_ms + int(policy.settle_s * 1000)
+        elif not row.due_ms:
+            row.due_ms = received_ms + int(policy.give_up_s * 1000)
+        elif row.forget_ms and seen.method == "INVITE":
+            row.due_ms = received_ms + int(policy.settle_s * 1000)
+        return True
+
+    def absorb(self, other: "Live") -> None:
+        """Take over another call that turned out to be this one."""
+        for key, seen in other.index.items():
+            known = self.index.get(key)
+            if known is None:
+                self.index[key] = seen
+                self.row.seen.append(seen)
+            else:
+                _merge_copy(known, seen)
+        row, gone = self.row, other.row
+        row.hints = gone.hints | row.hints
+        row.ruled = gone.ruled | row.ruled
+        row.opened_ms = min(row.opened_ms, gone.opened_ms)
+        row.last_ms = max(row.last_ms, gone.last_ms)
+        row.due_ms = min(row.due_ms, gone.due_ms)
+        row.settling |= gone.settling
+        row.low_confidence |= gone.low_confidence
+        row.twins &= gone.twins
+        row.upstream = ""
+        row.refused += gone.refused
+
+
+def _merge_copy(known: Seen, copy: Seen) -> None:
+    """Keep the earliest sighting; remember the latest of an INVITE (its retransmissions are evidence)."""
+    if known.method == "INVITE" and not known.status:
+        latest = max(known.again_ms or known.at_ms, copy.again_ms or copy.at_ms, known.at_ms, copy.at_ms)
+        known.again_ms = latest
+    known.at_ms, known.src, known.dst = min(
+        (known.at_ms, known.src, known.dst), (copy.at_ms, copy.src, copy.dst)
+    )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Call).decode
+
+
+class StateError(ValueError):
+    """A state row that this release cannot read."""
+
+
+def encode_row(call: Call) -> bytes:
+    """Return the state row: one version byte, then the call as msgpack."""
+    return bytes((VERSION,)) + _encode(call)
+
+
+def decode_row(row: bytes) -> Call:
+    """Read a state row of this release or the one before.
+
+    Raises:
+        StateError: an unknown version, or bytes that are no call.
+    """
+    if not row or row[0] not in (VERSION, VERSION - 1):
+        found = row[0] if row else "nothing"
+        raise StateError(f"state row of version {found}: this release reads {VERSION - 1} and {VERSION}")
+    try:
+        return _decode(memoryview(row)[1:])
+    except msgspec.DecodeError as error:
+        raise StateError(f"state row of {len(row)} bytes is no call: {error}") from error
+
+
+def call_ids(seen: Iterable[Seen]) -> list[str]:
+    """Return the Call-IDs of ``seen`` in order of first sight."""
+    return list(dict.fromkeys(message.call_id for message in seen))

@@ -1,0 +1,155 @@
+"""How one branch ended, as rows: the first that holds names it.
+
+Rule 1: an end is read from one branch alone: its status, its Reasons and diagnostics, whether it rang.
+Rule 2: who ended a cancelled branch, caller or server, is not known here: see `rules.py`.
+Rule 3: the last row is the catch-all: a branch that nothing ended is open.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from .causes import LOOPS, NO_SUCH_USER, Says
+from .picture import Branch
+
+
+class End(StrEnum):
+    """What became of one branch."""
+
+    ANSWERED = "answered"
+    MACHINE = "machine"
+    DISCARDED = "discarded"
+    LOOP = "loop"
+    CHALLENGED = "challenged"
+    REDIRECTED = "redirected"
+    ELSEWHERE = "elsewhere"
+    DND = "dnd"
+    BLOCKED = "blocked"
+    DECLINED = "declined"
+    BUSY = "busy"
+    RANG_OUT = "rang-out"
+    CANCELLED = "cancelled"
+    UNKNOWN_USER = "unknown-user"
+    REFUSED = "refused"
+    NO_RESPONSE = "no-response"
+    OFFLINE = "offline"
+    ERROR = "error"
+    OPEN = "open"
+
+
+@dataclass(slots=True, eq=False)
+class Leaf:
+    """A branch, whose phone it rang, and how it ended."""
+
+    branch: Branch
+    user: str
+    """Address of record."""
+    machine: str = ""
+    """What answered if no person did: `voicemail` or `attendant`."""
+    discarded: bool = False
+    """Its 2xx does not count (domain rows 5, 30; Lync 5009, 5010)."""
+    end: End = End.OPEN
+
+    @property
+    def status(self) -> int:
+        """The failure's status; 0 if none."""
+        final = self.branch.final
+        return final.status if final else 0
+
+    @property
+    def rang(self) -> bool:
+        """A phone rang: 180, or weaker progress on a branch that a proxy forwarded (domain rows 9, 31)."""
+        branch = self.branch
+        return bool(branch.ringing_ms or (branch.alerted_ms and reached(branch)))
+
+    def says(self, what: Says) -> bool:
+        """Whether a Reason or diagnostic of its CANCEL or final says ``what``."""
+        return what in says(self.branch)
+
+    @property
+    def mark(self) -> str:
+        """`dnd` or `blocked` if the final response is so marked."""
+        final = self.branch.final
+        if final is None or final.ending is None:
+            return ""
+        return "dnd" if final.ending.dnd else "blocked" if final.ending.blocked else ""
+
+
+def says(branch: Branch) -> tuple[str, ...]:
+    """Return what the Reasons and diagnostics of a branch's CANCEL and finals say."""
+    told: tuple[str, ...] = ()
+    for message in (branch.cancel, *branch.finals):
+        if message is not None and message.ending is not None:
+            told += message.ending.says
+    return told
+
+
+def reached(branch: Branch) -> bool:
+    """Whether the request got beyond the first server: a proxy forwarded it, or it rang (domain row 13, 14)."""
+    return branch.parent is not None or branch.vias > 1 or bool(branch.ringing_ms)
+
+
+class Row(NamedTuple):
+    """One way to end."""
+
+    end: End
+    when: Callable[[Leaf], bool]
+    source: str
+
+
+def _says(*what: Says) -> Callable[[Leaf], bool]:
+    return lambda leaf: any(leaf.says(one) for one in what)
+
+
+def _status(*codes: int) -> Callable[[Leaf], bool]:
+    wanted = frozenset(codes)
+    return lambda leaf: leaf.status in wanted
+
+
+# fmt: off
+ROWS: tuple[Row, ...] = (
+    Row(End.DISCARDED,    lambda e: bool(e.branch.oks) and e.discarded,           "RFC 3261 s.9.1; domain rows 5, 30"),
+    Row(End.MACHINE,      lambda e: bool(e.branch.oks) and bool(e.machine),       "RFC 3840 s.10; domain row 29"),
+    Row(End.ANSWERED,     lambda e: bool(e.branch.oks),                           "RFC 3261 s.13.2.2.4"),
+    Row(End.LOOP,         lambda e: e.status in LOOPS,                            "RFC 3261 s.16.3; domain row 45"),
+    Row(End.ELSEWHERE,    _says(Says.ELSEWHERE),                                  "RFC 3326 s.3.1; Q.850 cause 26"),
+    Row(End.DND,          lambda e: e.mark == "dnd",                              "domain row 18"),
+    Row(End.BLOCKED,      lambda e: e.mark == "blocked",                          "RFC 8197; RFC 8688; domain row 17"),
+    Row(End.DECLINED,     _says(Says.DECLINED, Says.DECLINED_ELSEWHERE),          "RFC 3398 s.7.2.4.1; domain rows 15, 16"),
+    Row(End.DECLINED,     lambda e: e.status == 603 and reached(e.branch),        "RFC 3261 s.21.6.2; domain row 13"),
+    Row(End.REFUSED,      _status(603),                                           "domain row 14"),
+    Row(End.BUSY,         lambda e: e.status in {486, 600} or e.says(Says.BUSY),  "RFC 3261 s.21.4.24, s.21.6.1"),
+    Row(End.RANG_OUT,     _says(Says.RING_TIMEOUT, Says.VOICEMAIL_FAILED),        "Q.850 18, 19; Lync 5025, 52051"),
+    Row(End.CANCELLED,    lambda e: e.branch.cancel_known,                        "RFC 3261 s.9"),
+    Row(End.CHALLENGED,   _status(401, 407),                                      "RFC 3261 s.22"),
+    Row(End.REDIRECTED,   lambda e: 300 <= e.status < 400,                        "RFC 3261 s.21.3"),
+    Row(End.RANG_OUT,     lambda e: e.status in {408, 480, 504} and e.rang,       "domain row 7"),
+    Row(End.RANG_OUT,     _status(487),                                           "domain row 7: 487 without a CANCEL"),
+    Row(End.UNKNOWN_USER, lambda e: e.status in NO_SUCH_USER,                     "RFC 3261 s.21.4.5; domain row 10"),
+    Row(End.UNKNOWN_USER, _says(Says.UNKNOWN_USER),                               "MS-OCER 1003, 4005"),
+    Row(End.NO_RESPONSE,  _status(408),                                           "RFC 3261 s.16.8; domain row 8"),
+    Row(End.OFFLINE,      lambda e: e.status == 480 or e.says(Says.UNREACHABLE),  "RFC 3261 s.21.4.18; domain row 9"),
+    Row(End.ERROR,        lambda e: e.status >= 400,                              "domain row 19"),
+    Row(End.NO_RESPONSE,  lambda e: e.branch.silent and resent(e.branch),         "RFC 3261 s.17.1.1.2, Timer B"),
+    Row(End.OPEN,         lambda e: True,                                         "catch-all"),
+)
+# fmt: on
+
+RESENT_MS = 400
+"""A copy of an INVITE this much later is a retransmission (T1 = 500 ms, RFC 3261 s.17.1.1.2), not a second
+capture point. Less: clock skew between agents looks like it. More: the first retransmission is overlooked."""
+
+
+def resent(branch: Branch) -> bool:
+    """Whether the INVITE was retransmitted, so that nobody can have answered it."""
+    invite = branch.invite
+    return invite is not None and invite.again_ms - invite.at_ms >= RESENT_MS
+
+
+def end_of(leaf: Leaf) -> End:
+    """Return the end that the first matching row names."""
+    for row in ROWS:
+        if row.when(leaf):
+            return row.end
+    raise AssertionError("the last row of ROWS must hold for every branch")

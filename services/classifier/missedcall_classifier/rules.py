@@ -1,0 +1,282 @@
+"""When a call was missed, as rows: the first whose condition holds decides.
+
+Rule 1: the order is the argument: no call; not ours; taken by a person; taken by a machine; unclear; refused;
+        ended by the caller; rang out; busy; unreachable; incomplete (domain note s.1.3).
+Rule 2: a captured 2xx of a person beats every CANCEL, 487 and Reason. The exceptions are rows of their own.
+Rule 3: who cancelled is the position of the CANCEL, never the 487.
+Rule 4: the last row is the catch-all: no call ends without a named reason, and none is "missed" by default.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from missedcall_schemas.records import Cause, Outcome
+
+from .case import Case
+from .causes import Says
+from .ends import End
+from .seen import Seen
+from .users import user_part
+
+
+class Rule(NamedTuple):
+    """One row. `name` is the fact's field, the metric's label and the line in docs/rules.md."""
+
+    name: str
+    outcome: Outcome
+    cause: Cause | str
+    """Only with `missed`."""
+    when: Callable[[Case], bool]
+    evidence: Callable[[Case], Iterable[Seen | None]]
+    source: str
+    detail: str = ""
+
+
+# -- conditions that need a name -------------------------------------------------------------------
+
+
+def _not_admitted(case: Case) -> bool:
+    if case.status in {401, 407}:
+        return True
+    forwarded = any(branch.children for branch in case.attempt) or case.forked_upstream
+    return case.status == 403 and (case.challenged_before or not forwarded) and not _blocked(case)
+
+
+def _blocked(case: Case) -> bool:
+    return any(leaf.end is End.BLOCKED for leaf in case.deciding)
+
+
+def _feature_code(case: Case) -> bool:
+    return user_part(case.primary).startswith(case.policy.feature_code_prefixes)
+
+
+def _emergency(case: Case) -> bool:
+    if "emergency" in case.offer.traits:
+        return True
+    known = case.policy.users is not None and case.primary in case.policy.users
+    return user_part(case.primary) in case.policy.emergency_numbers and not known
+
+
+def _unclear(case: Case) -> bool:
+    """Whether what is missing from the capture could be an answer or "answered elsewhere"."""
+    if not case.offered:
+        return True
+    if any(branch.children for branch in case.attempt):
+        return case.final is None and not case.cancel_known
+    if case.cancel_known and case.cancel is None and Says.CALLER_CANCELLED not in case.root_says:
+        return True  # the CANCEL is lost, and its Reason with it
+    if case.forked_upstream:
+        if case.status == 487 and not (case.cancel_known or case.root_says):
+            return True
+        return any(branch.open for branch in case.attempt)
+    return False
+
+
+def _by_caller(case: Case) -> bool:
+    told = case.root_says
+    if Says.RING_TIMEOUT in told:
+        return False
+    return (
+        case.cancel is not None
+        or case.cancel_known
+        or case.early_bye is not None
+        or Says.CALLER_CANCELLED in told
+    )
+
+
+def _hung_up_in_greeting(case: Case) -> bool:
+    machine = case.machine
+    if machine is None or machine.machine != "voicemail":
+        return False
+    answered = machine.branch.oks[0].at_ms
+    bye = case.bye_after(answered, by_caller=True)
+    return bye is not None and bye.at_ms - answered < case.policy.greeting_s * 1000
+
+
+def _agents_rung(case: Case) -> bool:
+    return any(leaf.end is not End.MACHINE and leaf.branch.alerted_ms for leaf in case.leaves)
+
+
+def _recalled(case: Case) -> bool:
+    """Row 40: the transferor was called back and answered."""
+    transferor = case.offer.referred_by
+    if not transferor:
+        return False
+    return any(
+        branch.oks
+        for leg in (*case.picture.legs, *case.picture.transfers)
+        if leg is not case.root and leg.first_ms >= case.began_ms
+        for branch in leg.branches
+        if user_part(transferor) in {user_part(leg.offer.to), user_part(leg.offer.target)}
+    )
+
+
+def _redirected(case: Case) -> bool:
+    return 300 <= case.status < 400
+
+
+def _to_voicemail(case: Case) -> bool:
+    final = case.final
+    return _redirected(case) and bool(final and final.ending and "voicemail" in final.ending.contacts)
+
+
+def _contact_given(case: Case) -> bool:
+    final = case.final
+    return bool(final and final.ending and any(final.ending.contacts))
+
+
+# -- evidence --------------------------------------------------------------------------------------
+
+
+def _root_end(case: Case) -> Iterable[Seen | None]:
+    return (case.cancel, case.early_bye, case.final)
+
+
+def _invite(case: Case) -> Iterable[Seen | None]:
+    return (case.attempt[0].invite,)
+
+
+def _ok(case: Case) -> Iterable[Seen | None]:
+    leaf = case.human or case.machine
+    return (leaf.branch.oks[0],) if leaf else ()
+
+
+def _ok_and_bye(case: Case) -> Iterable[Seen | None]:
+    oks = [leaf.branch.oks[0] for leaf in case.leaves if leaf.branch.oks]
+    byes = [case.bye_after(ok.at_ms, by_caller=True) for ok in oks]
+    return (case.cancel, *oks, *byes)
+
+
+def _leaf_ends(*ends: End) -> Callable[[Case], Iterable[Seen | None]]:
+    def evidence(case: Case) -> Iterable[Seen | None]:
+        for leaf in case.leaves:
+            if not ends or leaf.end in ends:
+                yield leaf.branch.cancel
+                yield leaf.branch.final
+        yield from _root_end(case)
+
+    return evidence
+
+
+def _last(case: Case) -> Iterable[Seen | None]:
+    return case.picture.seen[-2:]
+
+
+def _ends(*ends: End) -> Callable[[Case], bool]:
+    return lambda case: case.any_deciding(*ends)
+
+
+# fmt: off
+RULES: tuple[Rule, ...] = (
+    # -- no call, or not for us
+    Rule("conference",          "not-a-call", "", lambda c: "conference" in c.offer.traits,                        _invite, "domain row 46; MS-CONFBAS"),
+    Rule("instant-message",     "not-a-call", "", lambda c: c.offer.silent, _invite, "RFC 4975 s.8; domain row 46"),
+    Rule("emergency",           "not-a-call", "", _emergency,                                                      _invite, "RFC 5031; domain row 48"),
+    Rule("feature-code",        "not-a-call", "", _feature_code,                                                   _invite, "domain row 53"),
+    Rule("self-call",           "not-a-call", "", lambda c: bool(c.primary) and c.offer.caller.uri == c.primary,   _invite, "domain row 53"),
+    Rule("test-call",           "not-a-call", "", lambda c: "no-fork" in c.offer.traits,                           _invite, "RFC 3841 s.9.1; domain row 53"),
+    Rule("not-our-user",        "not-a-user", "", lambda c: not c.is_ours,                                         _invite, "domain row 52"),
+    # -- taken by a person
+    Rule("answered",            "answered",           "", lambda c: c.human is not None and c.human.user == c.primary, _ok, "RFC 3261 s.13.2.2.4; domain rows 1, 2"),
+    Rule("member-answered",     "answered-elsewhere", "", lambda c: c.human is not None and c.is_member(c.human.user), _ok, "domain row 36"),
+    Rule("forwarded-answered",  "answered-elsewhere", "", lambda c: c.human is not None,                           _ok, "domain rows 23, 25, 34"),
+    Rule("picked-up",           "answered-elsewhere", "", lambda c: bool(c.pickups),                               lambda c: (*c.pickups, c.cancel), "RFC 3891; domain rows 38, 41"),
+    Rule("crossed-cancel",      "missed", "caller-cancelled", lambda c: bool(c.answers(End.DISCARDED)) and _by_caller(c), _ok_and_bye, "RFC 3261 s.9.1, s.15; RFC 5407 s.3.1.2; domain row 5"),
+    Rule("answered-unseen",     "answered",           "", lambda c: c.connected_unseen is not None,                lambda c: (c.connected_unseen,), "RFC 3261 s.13.2.2.4: only a 2xx has an ACK of its own"),
+    Rule("completed-elsewhere", "answered-elsewhere", "", lambda c: c.elsewhere,                                   _leaf_ends(End.ELSEWHERE), "RFC 3326 s.3.1; Q.850 26; domain row 39"),
+    Rule("recalled",            "answered-elsewhere", "", _recalled,                                               _root_end, "RFC 5589 s.6; domain row 40"),
+    # -- unjoined legs: better none than a false one
+    Rule("covered-upstream",    "secondary-suppressed", "", lambda c: c.covered,                                   _invite, "domain decision 12"),
+    Rule("ring-group-unjoined", "secondary-suppressed", "", lambda c: c.twins,                                     _invite, "domain decision 12"),
+    # -- taken by a machine
+    Rule("voicemail-hangup",    "missed", "caller-cancelled", _hung_up_in_greeting,                                _ok_and_bye, "domain row 28", "voicemail-hangup"),
+    Rule("voicemail",           "diverted-to-voicemail", "", lambda c: c.machine is not None and c.machine.machine == "voicemail", _ok, "RFC 4458; RFC 3840 s.10; domain rows 26, 27"),
+    Rule("group-unanswered",    "missed", "caller-cancelled", lambda c: c.machine is not None and _agents_rung(c), _ok_and_bye, "domain rows 33, 37", "queue-hangup"),
+    Rule("attendant",           "answered",           "", lambda c: c.machine is not None,                         _ok, "RFC 3840 s.10.14; domain row 29"),
+    Rule("voicemail-redirect",  "diverted-to-voicemail", "", _to_voicemail,                                        _root_end, "domain row 26"),
+    Rule("voicemail-failed",    "missed", "no-answer",        lambda c: Says.VOICEMAIL_FAILED in c.root_says,      _root_end, "MS-OCER 15000, 15030", "voicemail-failed"),
+    # -- not let in, or no way to know
+    Rule("not-admitted",        "not-a-call", "", _not_admitted,                                                   _root_end, "RFC 3261 s.22; domain rows 21, 50"),
+    Rule("blocked",             "blocked",    "", _blocked,                                                        _leaf_ends(End.BLOCKED), "RFC 8197; RFC 8688; domain row 17"),
+    Rule("auto-answer",         "suppressed", "", lambda c: "auto-answer" in c.offer.traits,                       _invite, "RFC 5373; domain row 49"),
+    Rule("no-called-user",      "secondary-suppressed", "", lambda c: not c.primary,                               _invite, "domain row 33"),
+    Rule("unclear",             "incomplete", "", _unclear,                                                        _last, "a wrong notice is worse than none; domain row 51"),
+    # -- a person refused
+    Rule("declined",            "declined",   "", lambda c: c.declined is not None,                                _leaf_ends(End.DECLINED), "RFC 3261 s.21.6.2; RFC 6432; domain rows 13, 15, 16"),
+    # -- the caller ended it
+    Rule("caller-cancelled",    "missed", "caller-cancelled", _by_caller,                                          _root_end, "RFC 3261 s.9, s.15; Lync 5002; domain rows 3, 4, 12, 43"),
+    # -- the phones did not answer
+    Rule("rang-out",            "missed", "no-answer",        lambda c: c.rang_out,                                _leaf_ends(End.RANG_OUT, End.CANCELLED), "RFC 3261 s.16.8; Q.850 18, 19; Lync 5025, 52051; domain rows 6, 7"),
+    Rule("do-not-disturb",      "missed", "busy",             _ends(End.DND),                                      _leaf_ends(End.DND), "domain row 18", "dnd"),
+    Rule("diverted-by-dnd",     "missed", "busy",             lambda c: any("disturb" in d.reason for d in c.offer.diversions), _root_end, "RFC 5806; domain row 18", "dnd"),
+    Rule("busy",                "missed", "busy",             _ends(End.BUSY),                                     _leaf_ends(End.BUSY), "RFC 3261 s.21.4.24, s.21.6.1; Q.850 17; domain row 11"),
+    Rule("unknown-user",        "not-a-user", "",             lambda c: c.policy.users is None and c.any_deciding(End.UNKNOWN_USER), _root_end, "RFC 3261 s.21.4.5; domain row 10"),
+    Rule("not-registered",      "missed", "unreachable",      _ends(End.UNKNOWN_USER),                             _root_end, "a provisioned user's 404; domain row 10"),
+    Rule("offline",             "missed", "unreachable",      _ends(End.OFFLINE),                                  _root_end, "RFC 3261 s.21.4.18; Lync 13014, 13002; domain row 9"),
+    Rule("no-response",         "missed", "unreachable",      _ends(End.NO_RESPONSE),                              _root_end, "RFC 3261 s.17.1.1.2, Timer B; domain row 8", "no-response"),
+    Rule("refused-by-server",   "missed", "unreachable",      _ends(End.REFUSED),                                  _root_end, "domain row 14", "refused-by-server"),
+    Rule("redirected-away",     "incomplete", "",             lambda c: _redirected(c) and _contact_given(c),      _root_end, "RFC 3261 s.21.3: the new target is outside the capture"),
+    Rule("no-usable-contact",   "not-a-user", "",             lambda c: _redirected(c) and c.policy.users is None, _root_end, "RFC 3261 s.21.3; domain row 10"),
+    Rule("server-cancelled",    "missed", "unreachable",      lambda c: c.status >= 400 and c.any_deciding(End.CANCELLED), _root_end, "RFC 3261 s.16.8; no phone rang"),
+    Rule("error",               "missed", "unreachable",      lambda c: c.status >= 300,                           _leaf_ends(), "RFC 3261 s.21.5; domain row 19", "error"),
+    Rule("incomplete",          "incomplete", "",             lambda c: True,                                      _last, "catch-all; domain row 51"),
+)
+# fmt: on
+
+assert len({rule.name for rule in RULES}) == len(RULES), "two rules of one name"  # noqa: S101 - at import
+
+
+def judge(case: Case) -> tuple[Rule, list[Rule]]:
+    """Return the first rule that holds, and those below it that would have held as well."""
+    holding = [rule for rule in RULES[:-1] if rule.when(case)]
+    if not holding:
+        return RULES[-1], []
+    return holding[0], holding[1:]
+
+
+# -- when to judge ---------------------------------------------------------------------------------
+
+
+class Wait(NamedTuple):
+    """A reason not to judge yet: look again ``seconds`` after the last message."""
+
+    name: str
+    when: Callable[[Case], bool]
+    seconds: Callable[[Case], float]
+    source: str
+
+
+def _answered(case: Case) -> bool:
+    return case.human is not None or bool(case.pickups) or case.connected_unseen is not None
+
+
+def _machine_busy(kind: str) -> Callable[[Case], bool]:
+    def still_there(case: Case) -> bool:
+        machine = case.machine
+        if machine is None or machine.machine != kind or _answered(case):
+            return False
+        return not any(bye.at_ms >= machine.branch.oks[0].at_ms for bye in case.byes)
+
+    return still_there
+
+
+# fmt: off
+WAITS: tuple[Wait, ...] = (
+    Wait("answered",      _answered,                                              lambda c: c.policy.settle_s,      "nothing more can matter"),
+    Wait("greeting",      _machine_busy("voicemail"),                             lambda c: c.policy.greeting_s + c.policy.settle_s, "domain row 27"),
+    Wait("attendant",     _machine_busy("attendant"),                             lambda c: c.policy.queue_s,       "domain row 33: the agents come later"),
+    Wait("machine-ended", lambda c: c.machine is not None,                        lambda c: c.policy.settle_s,      "domain row 28"),
+    Wait("ringing",       lambda c: c.final is None and not c.cancel_known and not _resent_only(c), lambda c: c.policy.give_up_s, "RFC 3261 s.16.6, Timer C"),
+    Wait("open-branch",   lambda c: c.final is None or c.open_branch,             lambda c: c.policy.open_branch_s, "RFC 3261 s.9.1: 64*T1"),
+    Wait("settling",      lambda c: True,                                         lambda c: c.policy.settle_s,      "RFC 3261 s.17.1.1.1"),
+)
+# fmt: on
+
+
+def _resent_only(case: Case) -> bool:
+    return case.any_deciding(End.NO_RESPONSE)
+
+
+def wait(case: Case) -> Wait:
+    """Return what is to be waited for, counted from the last message."""
+    return next(row for row in WAITS if row.when(case))

@@ -1,0 +1,387 @@
+"""What a rule may know of one captured message.
+
+Rule 1: a message is parsed once, here; whatever a rule reads is a field of `Seen`.
+Rule 2: what only some messages carry is in `offer` (initial INVITE) or `ending` (CANCEL, BYE, finals), so
+        that the many plain ones stay small: a hundred thousand calls ring at the same time.
+Rule 3: `Seen` is part of the state rows: fields are only ever appended, with defaults.
+"""
+
+from typing import Literal, cast
+
+from msgspec import Struct
+
+from missedcall_common.sip import headers as h
+from missedcall_common.sip.message import SipError, SipHead, parse
+from missedcall_common.sip.uri import SipUri, address_of_record, parse_uri
+from missedcall_schemas.records import Party, SipMessage
+
+from .causes import DIAGNOSTICS, of_reason
+
+USED_METHODS = frozenset({"INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO"})
+"""Only these can change a verdict; everything else is noise (domain row 50)."""
+
+EVIDENCE_CHARS = 200
+"""Of a Reason or ms-diagnostics value kept as evidence. Less cuts AppUri; more keeps what a sender invents."""
+
+MAX_HISTORY = 16
+"""Entries of a History-Info or Diversion chain that are kept. RFC 7044 has no bound; real chains have < 8."""
+
+
+IM_MEDIA = frozenset(
+    {"message", "x-ms-message", "applicationsharing", "x-applicationsharing", "data", "x-data"}
+)
+"""Media of a session that no phone rings for (RFC 4975 s.8; domain row 46)."""
+
+
+class Retarget(Struct, frozen=True, array_like=True, gc=False):
+    """One History-Info entry (RFC 7044 s.5), or a Diversion value read as one (RFC 7544)."""
+
+    aor: str
+    index: str = ""
+    cause: int = 0
+    own_contact: bool = False
+    """`rc` or `np`: the same user's own contact, not a further user (RFC 7044 s.10.2)."""
+    reason: str = ""
+    """`ms-retarget-reason` or the Diversion reason, lower case."""
+    voicemail: bool = False
+
+
+class Offer(Struct, frozen=True, array_like=True, gc=False):
+    """What an initial INVITE says; of a lost INVITE, what its responses repeat."""
+
+    to: str
+    """Address of record in To."""
+    caller: Party
+    target: str = ""
+    """Address of record in the Request-URI; "" if the INVITE was not captured."""
+    contact_like: bool = False
+    """The Request-URI names a registered contact, not a user."""
+    history: tuple[Retarget, ...] = ()
+    diversions: tuple[Retarget, ...] = ()
+    """Bottom-most first: in the order in which the call was diverted (RFC 5806 s.5)."""
+    referred_by: str = ""
+    replaces: str = ""
+    """Call-ID of the dialog that this INVITE takes over (RFC 3891)."""
+    media: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
+    """Named properties, see `_traits`."""
+    links: tuple[str, ...] = ()
+    """Identifiers by which this leg may be joined to others, see `join.py`."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether no phone rings for it: an instant message, a shared screen (domain row 46)."""
+        return bool(self.media) and IM_MEDIA.issuperset(self.media)
+
+
+class Ending(Struct, frozen=True, array_like=True, gc=False):
+    """What a CANCEL, BYE, ACK or final response says beyond its status."""
+
+    says: tuple[str, ...] = ()
+    """`Says` values of its Reasons and diagnostics, most telling first."""
+    dnd: bool = False
+    blocked: bool = False
+    machine: str = ""
+    """`voicemail` or `attendant`: what answered says that it is no person (RFC 3840 s.10)."""
+    contacts: tuple[str, ...] = ()
+    """Addresses of record that a 3xx offers; `voicemail` for one that is."""
+    raw: str = ""
+    """Reason and diagnostics as received, for the evidence."""
+
+
+class Seen(Struct, array_like=True, gc=False):
+    """One distinct message of a call."""
+
+    at_ms: int
+    """Earliest capture time, milliseconds since the epoch."""
+    method: str
+    """Of the request, or of the CSeq of the response."""
+    status: int
+    """0 for a request."""
+    call_id: str
+    cseq: int
+    branch: str
+    """Transaction id of the topmost Via (RFC 3261 s.17.2.3)."""
+    parent: str
+    """That of the Via below it: the hop before this one; "" if none."""
+    vias: int
+    from_tag: str
+    to_tag: str
+    src: str
+    dst: str
+    offer: Offer | None = None
+    ending: Ending | None = None
+    request_uri: str = ""
+    """As received, for the ladder; "" for responses."""
+    again_ms: int = 0
+    """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
+
+
+def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
+    """Parse one captured message.
+
+    Args:
+        message: The record; its head is parsed here and nowhere else.
+        link_headers: Lower-case names of further headers that carry the A-leg's Call-ID.
+
+    Returns:
+        None if the method can never matter.
+
+    Raises:
+        SipError: the head is not SIP, or lacks what identifies its transaction.
+    """
+    head = parse(message.head)
+    number, method = h.cseq(head)
+    status = head.status
+    if not status:
+        method = head.method
+    if method not in USED_METHODS:
+        return None
+    call_id = head.first("call-id") or message.call_id
+    branch, parent, vias = h.branches(head)
+    from_value, to_value = head.first("from"), head.first("to")
+    if not (call_id and from_value and to_value and vias):
+        missing = "Call-ID" if not call_id else "From, To or Via"
+        raise SipError(f"no {missing} in a {status or method}: expected the fields of RFC 3261 s.8.1.1")
+    to_tag = h.tag(to_value)
+    seen = Seen(
+        message.captured_ms,
+        method,
+        status,
+        call_id,
+        number,
+        branch,
+        parent,
+        vias,
+        h.tag(from_value),
+        to_tag,
+        message.src,
+        message.dst,
+    )
+    if not status:
+        seen.request_uri = head.request_uri
+        if method == "INVITE":
+            if not to_tag:
+                seen.offer = _offer(head, message, link_headers)
+        elif method == "ACK":
+            seen.ending = _ending(head, status) if _tells(head) else None
+        elif method in {"CANCEL", "BYE"}:
+            seen.ending = _ending(head, status)
+        elif method == "INFO":
+            if not _to_exchange(head, to_value):
+                return None  # DTMF and the like: as many as a person presses keys
+            seen.ending = Ending(machine="voicemail")
+        elif method == "REFER":
+            replaces = h.parse_replaces(_uri(head.first("refer-to")))
+            seen.offer = Offer(
+                to=address_of_record(_uri(head.first("refer-to"))),
+                caller=Party(),
+                replaces=replaces.call_id if replaces else "",
+            )
+    elif method == "INVITE" and (status >= 200 or (status == 199 and "reason" in head.headers)):
+        seen.ending = _ending(head, status)
+    elif method == "INFO":
+        return None
+    return seen
+
+
+def _to_exchange(head: SipHead, to_value: str) -> bool:
+    """Whether an INFO asks Exchange UM for a missed-call item (domain note s.2.3)."""
+    kind = head.first("content-type").lower()
+    return (
+        "missed" in kind
+        or _voicemail_uri(parse_uri(head.request_uri))
+        or _voicemail_uri(parse_uri(_uri(to_value)))
+    )
+
+
+def repeated_offer(message: SipMessage) -> Offer:
+    """Return what a response or CANCEL repeats of an INVITE that was not captured."""
+    head = parse(message.head)
+    return Offer(to=address_of_record(_uri(head.first("to"))), caller=_caller(head))
+
+
+def _uri(value: str) -> str:
+    return h.parse_name_addr(value).uri if value else ""
+
+
+def _caller(head: SipHead) -> Party:
+    who = h.caller_identity(head)
+    source = cast("Literal['p-asserted-identity', 'remote-party-id', 'from', '']", who.source)
+    if who.anonymous:
+        return Party(anonymous=True, source=source)
+    return Party(uri=who.uri, number=who.number, display_name=who.display_name, source=source)
+
+
+def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:
+    names = head.headers
+    target = parse_uri(head.request_uri)
+    to_uri = _uri(head.first("to"))
+    history: tuple[Retarget, ...] = ()
+    if "history-info" in names:
+        history = tuple(
+            Retarget(
+                aor=entry.aor,
+                index=entry.index,
+                cause=entry.cause,
+                own_contact=bool(entry.rc or entry.np) and not entry.mp,
+                reason=entry.retarget_reason.lower(),
+                voicemail="app:voicemail" in entry.uri.lower(),
+            )
+            for entry in h.parse_history_info(names["history-info"])[:MAX_HISTORY]
+        )
+    diversions: tuple[Retarget, ...] = ()
+    if "diversion" in names:
+        found = h.parse_diversions(names["diversion"])[:MAX_HISTORY]
+        diversions = tuple(Retarget(aor=d.aor, reason=d.reason.lower()) for d in reversed(found))
+    replaces = h.parse_replaces(names["replaces"][0]) if "replaces" in names else None
+    return Offer(
+        to=address_of_record(to_uri),
+        caller=_caller(head),
+        target=address_of_record(target),
+        contact_like=_contact_like(target),
+        history=history,
+        diversions=diversions,
+        referred_by=address_of_record(_uri(head.first("referred-by"))) if "referred-by" in names else "",
+        replaces=replaces.call_id if replaces else "",
+        media=h.media_types(head.body) if head.body else (),
+        traits=_traits(head, target, to_uri),
+        links=_links(head, message, link_headers),
+    )
+
+
+def _contact_like(uri: SipUri) -> bool:
+    """Whether a Request-URI reads as a registered contact: an address, a port, or a client's own marks."""
+    host = uri.host
+    return bool(
+        uri.port
+        or host.startswith("[")
+        or host.replace(".", "").isdigit()
+        or host.endswith(".invalid")  # RFC 7118 s.5: WebSocket clients
+        or not uri.params.keys().isdisjoint({"ob", "rinstance", "line", "transport", "alias", "gr"})
+    )
+
+
+def _voicemail_uri(uri: SipUri) -> bool:
+    opaque = uri.params.get("opaque", "").lower()
+    return opaque.startswith(("app:voicemail", "app:exum"))
+
+
+def _traits(head: SipHead, target: SipUri, to_uri: str) -> tuple[str, ...]:
+    """Name what is special about an INVITE."""
+    names = head.headers
+    found = []
+    if _voicemail_uri(target) or ("target" in target.params and "cause" in target.params):
+        found.append("voicemail")  # Lync; RFC 4458 s.2
+    opaque = target.params.get("opaque", "").lower()
+    if opaque.startswith(("app:conf", "app:chat")) or head.request_uri.lower().startswith("conf:"):
+        found.append("conference")
+    if "conf-invite" in head.first("content-type").lower():
+        found.append("conference")
+    if head.request_uri.lower().startswith("urn:service:sos") or to_uri.lower().startswith("urn:service:sos"):
+        found.append("emergency")  # RFC 5031 s.4.2
+    if "psap-callback" in head.first("priority").lower():
+        found.append("psap-callback")  # RFC 7090
+    if (
+        "auto" in head.first("answer-mode").lower()
+        or "auto" in head.first("priv-answer-mode").lower()  # RFC 5373
+        or "answer-after=0" in head.first("call-info").lower().replace(" ", "")
+        or any("alert-autoanswer" in v.lower() or "auto-answer" in v.lower() for v in head.all("alert-info"))
+    ):
+        found.append("auto-answer")
+    if "no-fork" in head.first("request-disposition").lower():
+        found.append("no-fork")  # RFC 3841 s.9.1
+    if "contact" in names:
+        contact = names["contact"][0]
+        if "applications.acd" in contact.lower():
+            found.append("acd")
+    return tuple(found)
+
+
+def _links(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the identifiers of a leg, strongest first: `call:` a Call-ID, others by their header."""
+    names = head.headers
+    links = []
+    if message.correlation_id:
+        links.append(f"call:{message.correlation_id}")
+    if "session-id" in names:
+        pair = sorted(h.parse_session_id(names["session-id"][0]))
+        if pair[-1].strip("0"):
+            links.append("session:" + "/".join(pair))
+    links.extend(f"call:{names[name][0].strip()}" for name in link_headers if names.get(name))
+    if "p-charging-vector" in names:
+        for part in names["p-charging-vector"][0].split(";"):
+            key, _, value = part.partition("=")
+            if key.strip().lower() == "icid-value":
+                links.append("icid:" + value.strip().strip('"'))
+    if "ms-conversation-id" in names:
+        links.append("conversation:" + names["ms-conversation-id"][0].strip())
+    return tuple(links)
+
+
+def _tells(head: SipHead) -> bool:
+    return "ms-diagnostics-public" in head.headers or "ms-diagnostics" in head.headers
+
+
+def _ending(head: SipHead, status: int) -> Ending:
+    names = head.headers
+    says: list[str] = []
+    raw: list[str] = []
+    for diagnostic in h.parse_diagnostics(head):
+        said = DIAGNOSTICS.get(diagnostic.id)
+        if said is not None:
+            says.append(said)
+    for name in ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics", "reason"):
+        raw.extend(names.get(name, ()))
+    if "reason" in names:
+        for reason in h.parse_reasons(names["reason"]):
+            said = of_reason(reason.protocol.upper(), reason.cause, reason.text, on_cancel=not status)
+            if said is not None:
+                says.append(said)
+    dnd = blocked = False
+    machine = ""
+    contacts: tuple[str, ...] = ()
+    if status >= 300:
+        phrase = head.reason_phrase.lower()
+        warnings = h.parse_warnings(names["warning"]) if "warning" in names else []
+        dnd = "disturb" in phrase or any(w.code == 391 or "disturb" in w.text.lower() for w in warnings)
+        blocked = status in {607, 608} or (status == 403 and ("block" in phrase or bool(warnings)))
+        if status < 400:
+            contacts = tuple(_contact(value) for value in head.all("contact"))[:MAX_HISTORY]
+    elif 200 <= status < 300 and "contact" in names:
+        machine = _machine(names["contact"][0])
+    return Ending(
+        says=tuple(says),
+        dnd=dnd,
+        blocked=blocked,
+        machine=machine,
+        contacts=contacts,
+        raw=", ".join(raw)[:EVIDENCE_CHARS],
+    )
+
+
+def _contact(value: str) -> str:
+    uri = _uri(value)
+    parsed = parse_uri(uri)
+    if _voicemail_uri(parsed) or ("target" in parsed.params and "cause" in parsed.params):
+        return "voicemail"
+    return address_of_record(parsed)
+
+
+def _machine(contact: str) -> str:
+    """Read RFC 3840 s.10.14 (actor) and s.10.2 (automata) of the Contact of a 2xx."""
+    lowered = contact.lower()
+    if "opaque=app:voicemail" in lowered or "opaque=app:exum" in lowered:
+        return "voicemail"
+    if "automata" not in lowered and "actor" not in lowered:
+        return ""
+    tags = h.feature_tags(contact)
+    actor = tags.get("actor", "").lower()
+    if "msg-taker" in actor:
+        return "voicemail"
+    if "attendant" in actor or "applications.acd" in lowered:
+        return "attendant"
+    automata = tags.get("automata")
+    if automata is not None and automata.lower() != "false":
+        return "voicemail"
+    return ""

@@ -1,0 +1,89 @@
+"""Whose call it is: addresses of record, and which of them are ours.
+
+Rule 1: the called user is whom the caller called: the first History-Info entry, the lowest Diversion, else To.
+Rule 2: a branch belongs to the user it was retargeted to; a Request-URI that is a registered contact names a
+        device of the user that its parent was for.
+Rule 3: who is one of ours is configuration, never a lookup.
+"""
+
+from .picture import Branch
+from .policy import Policy
+from .seen import Offer, Retarget
+
+
+def user_part(aor: str) -> str:
+    """Return the user of an address of record, lower case, without its scheme; numbers as they are."""
+    name = aor.partition(":")[2].partition("@")[0]
+    return name.partition(";")[0].lower() if aor.startswith("tel:") else name.lower()
+
+
+def host_part(aor: str) -> str:
+    """Return the host of an address of record; "" for `tel:`."""
+    return aor.rpartition("@")[2] if "@" in aor else ""
+
+
+def _is_address(host: str) -> bool:
+    return host.startswith("[") or host.replace(".", "").isdigit()
+
+
+def _by_index(entry: Retarget) -> tuple[int, ...]:
+    return tuple(int(part) for part in entry.index.split(".") if part.isdigit())
+
+
+def called(offer: Offer, policy: Policy) -> str:
+    """Return the address of record that the caller called; "" if only a machine knows (domain row 33)."""
+    if offer.history:
+        first = min(offer.history, key=_by_index)
+        if first.aor and not _is_address(host_part(first.aor)):
+            return first.aor
+    if offer.diversions and offer.diversions[0].aor:
+        return offer.diversions[0].aor
+    if policy.users is not None and offer.to not in policy.users and offer.target in policy.users:
+        return offer.target
+    return offer.to or offer.target
+
+
+def retargeted(offer: Offer) -> list[Retarget]:
+    """Return the History-Info entries that name a user, in the order of their index."""
+    named = sorted(offer.history, key=_by_index)
+    return [entry for entry in named if entry.aor and not entry.own_contact]
+
+
+def user_of(branch: Branch, base: str) -> str:
+    """Return whose phone a branch is for.
+
+    Args:
+        branch: The branch; its parents are looked at where its own INVITE does not say.
+        base: The user that the leg was for.
+    """
+    offer = branch.offer
+    above = (
+        user_of(branch.parent, base) if branch.parent and branch.parent.call_id == branch.call_id else base
+    )
+    if offer is None or not offer.target:
+        return above
+    if offer.history:
+        last = retargeted(offer)[-1:]
+        if last and last[0].aor != base and not _is_address(host_part(last[0].aor)):
+            return last[0].aor
+    target = offer.target
+    if user_part(target) == user_part(base):
+        return base
+    if user_part(target) == user_part(above):
+        return above
+    same_domain = host_part(target) == host_part(base)
+    if offer.contact_like and not (same_domain and not _is_address(host_part(target))):
+        return above
+    return target
+
+
+def ours(aor: str, policy: Policy) -> bool:
+    """Whether ``aor`` is one of the users we decide for."""
+    if policy.users is not None:
+        return aor in policy.users
+    if policy.domains and host_part(aor) in policy.domains:
+        return True
+    number = user_part(aor)
+    if policy.number_prefixes and number.startswith(policy.number_prefixes):
+        return True
+    return not (policy.domains or policy.number_prefixes)
