@@ -145,7 +145,9 @@ def _takes_policy(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="provisioned users, one address of record per line; without it every callee is ours",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="take the [policy] of this configuration")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="take the [decide] section of this configuration"
+    )
 
 
 def _positive(text: str) -> float:

@@ -18,6 +18,7 @@ NARROWEST = 16
 """Cells between two lifelines. Less: `<-- 487 INVITE --` no longer fits between them."""
 WIDEST = 34
 """More only spreads the picture."""
+TARGET_MATTERS = frozenset({"INVITE", "REFER"})
 HEAD_CELLS = 14
 """Time and leg before the first lifeline."""
 
@@ -31,13 +32,14 @@ def start_of(ladder: Sequence[Evidence]) -> float:
 
 
 def label(first_line: str) -> str:
-    """Return what an arrow says: the target of an INVITE matters, of other requests it is noise."""
-    words = first_line.split(" ")
-    if len(words) < 3 or not words[-1].upper().startswith("SIP/"):
-        return printable(first_line)
-    if words[0] in ("INVITE", "REFER"):
-        return printable(" ".join(words[:-1]))
-    return printable(words[0])
+    """Return what an arrow says: the target of an INVITE matters, that of other requests is noise."""
+    word, _, rest = first_line.removesuffix(" SIP/2.0").partition(" ")
+    if word.isdigit() or not rest:
+        return printable(f"{word} {rest}".rstrip())
+    if word not in TARGET_MATTERS:
+        return printable(word)
+    # Parameters name the way and the device; the room is needed for the user.
+    return printable(f"{word} {rest.removeprefix('sip:').partition(';')[0]}")
 
 
 def leg_names(call_ids: Sequence[str]) -> dict[str, str]:

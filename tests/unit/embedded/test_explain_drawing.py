@@ -54,7 +54,7 @@ def test_every_lifeline_stands_under_its_name():
 def test_arrows_point_to_the_receiver():
     lines = draw(CALL, ONE, 100)
 
-    assert ("INVITE sip:bob@example.com" in lines[2], ">|" in lines[2], "|<" in lines[4]) == (
+    assert ("INVITE bob@example.com" in lines[2], ">|" in lines[2], "|<" in lines[4]) == (
         True,
         True,
         True,
@@ -79,7 +79,7 @@ def test_too_many_endpoints_become_a_list():
 
     lines = draw(many, ONE, 80)
 
-    assert lines[3].split() == ["+3.000", PROXY, "->", "10.0.1.3:5060", "INVITE", "sip:u3@example.com"]
+    assert lines[3].split() == ["+3.000", PROXY, "->", "10.0.1.3:5060", "INVITE", "u3@example.com"]
 
 
 def test_long_names_get_letters_and_a_legend():
@@ -119,8 +119,8 @@ def test_a_message_to_itself_stands_beside_its_lifeline():
 
 
 def test_a_target_matters_for_an_invite_only():
-    assert [label(f"{m} sip:bob@example.com SIP/2.0") for m in ("INVITE", "BYE")] == [
-        "INVITE sip:bob@example.com",
+    assert [label(f"{m} sip:bob@example.com;user=phone") for m in ("INVITE", "BYE")] == [
+        "INVITE bob@example.com",
         "BYE",
     ]
 
