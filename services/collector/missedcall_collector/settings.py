@@ -4,6 +4,7 @@ Rule 1: every limit on what a sender controls is here, with what breaks below an
 Rule 2: no secret is a setting; a setting names the file that holds it.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -12,8 +13,18 @@ from msgspec import Meta, Struct
 HEP_PORT = 9060
 """What Homer's agents send to by default."""
 
-Endpoint = Annotated[str, Meta(description="HOST:PORT, IPv6 in brackets, port 0 for any free one")]
-Network = Annotated[str, Meta(description="an address or a network such as 192.0.2.0/24")]
+_PORT = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+Endpoint = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):{_PORT}$",
+        description="HOST:PORT, IPv6 in brackets, port 0 for any free one",
+    ),
+]
+Network = Annotated[
+    str,
+    Meta(pattern=r"^[0-9A-Fa-f:.]+(?:/\d{1,3})?$", description="an address or a network: 192.0.2.0/24"),
+]
 
 
 class Address(NamedTuple):
@@ -46,38 +57,37 @@ class ListenSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One HEP authenticate key (chunk 0x0e) per line, several while they change; empty: none is asked for.
     The key crosses the network in clear unless the listener is TLS."""
 
-    collector: Annotated[str, Meta(min_length=1, max_length=64, description="1 to 64 characters")] = (
-        "missedcall"
-    )
+    collector: Annotated[str, Meta(min_length=1, max_length=64)] = "missedcall"
     """Name in every batch: one clock, one sequence."""
 
-    receive_buffer_kb: Annotated[int, Meta(ge=64, le=1 << 20, description="64 to 1048576 kB")] = 8192
+    receive_buffer_kb: Annotated[int, Meta(ge=64, le=1 << 20)] = 8192
     """SO_RCVBUF of each UDP socket; about 1.3 kB of it per datagram. Less: bursts are lost in the kernel
     (counted as `kernel`). More than net.core.rmem_max needs that sysctl raised, or CAP_NET_ADMIN."""
-    queue_mb: Annotated[int, Meta(ge=1, le=65536, description="1 to 65536 MB")] = 64
+    queue_mb: Annotated[int, Meta(ge=1, le=65536)] = 64
     """What may wait for the decision. Less: a slow disk costs messages sooner (counted as `queue-full`).
     More: memory, and after a stall decisions lag behind for longer."""
-    max_connections: Annotated[int, Meta(ge=1, le=100_000, description="1 to 100000")] = 512
+    max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 512
     """TCP and TLS together. Less: agents are turned away. More: each may hold a frame of 64 kB."""
-    idle_s: Annotated[float, Meta(ge=1, le=31_536_000, description="1 to 31536000 s")] = 7200.0
+    idle_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 7200.0
     """Silence after which a connection is closed. Less: an agent that had nothing to say finds out by losing
     what it sends next. More: dead peers stay until TCP keep-alive finds them."""
 
+    def __post_init__(self) -> None:
+        if not (self.udp or self.tcp or self.tls):
+            raise ValueError("udp, tcp and tls are all empty: expected at least one endpoint to listen on")
+        if self.tls and not (self.tls_cert_file and self.tls_key_file):
+            raise ValueError("tls listens, so tls_cert_file and tls_key_file must name files")
+        for network in self.allow:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"allow = {network!r}: {error}: expected 192.0.2.0/24") from error
+
 
 def address_of(endpoint: str) -> Address:
-    """Split `HOST:PORT`.
-
-    Raises:
-        ValueError: it is not one; the text says what would be.
-    """
-    host, colon, port = endpoint.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not host or (":" in host and not bracketed):
-        raise ValueError("expected HOST:PORT, IPv6 in brackets: 0.0.0.0:9060 or [::]:9060")
-    # isascii: str.isdigit also takes digits of other scripts.
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f"expected a port of 0 to 65535 after the last colon, found {port!r}")
-    return Address(host[1:-1] if bracketed else host, int(port))
+    """Split an `Endpoint`."""
+    host, _, port = endpoint.rpartition(":")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
 
 def read_auth_keys(path: Path) -> tuple[bytes, ...]:
