@@ -58,10 +58,6 @@ class Call(Struct, array_like=True):
     """A message that may end the call came since the last look."""
     low_confidence: bool = False
     """Legs were joined by resemblance."""
-    twins: bool = False
-    """Unjoined legs of the same caller left the same box for other callees at the same time."""
-    upstream: str = ""
-    """Key of an unjoined call into the box that this one comes out of."""
     refused: int = 0
     """Messages beyond the limit, not kept."""
 
@@ -88,7 +84,7 @@ class Live:
     def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
         """Add one message to the set; return whether it was new.
 
-        Sets `due_ms`: a possible end is looked at after `settle_s`, silence after `give_up_s`.
+        Sets `due_ms`: a possible end is looked at after `settle_s`, anything else after `open_branch_s`.
         """
         key = identity(seen)
         known = self.index.get(key)
@@ -102,11 +98,11 @@ class Live:
         self.index[key] = seen
         row.seen.append(seen)
         row.last_ms = max(row.last_ms, received_ms)
-        if (seen.status >= 200 and seen.method == "INVITE") or seen.method in SETTLES:
+        if row.settling or (seen.status >= 200 and seen.method == "INVITE") or seen.method in SETTLES:
             row.settling = True
             row.due_ms = received_ms + int(policy.settle_s * 1000)
         elif not row.due_ms:
-            row.due_ms = received_ms + int(policy.give_up_s * 1000)
+            row.due_ms = received_ms + int(policy.open_branch_s * 1000)
         elif row.forget_ms and seen.method == "INVITE":
             row.due_ms = received_ms + int(policy.settle_s * 1000)
         return True
@@ -128,8 +124,6 @@ class Live:
         row.due_ms = min(row.due_ms, gone.due_ms)
         row.settling |= gone.settling
         row.low_confidence |= gone.low_confidence
-        row.twins &= gone.twins
-        row.upstream = ""
         row.refused += gone.refused
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .causes import RETRIED, Says
-from .ends import End, Leaf, end_of, says
+from .ends import End, Leaf, end_of, rang_ms, says
 from .picture import Branch, Leg, Picture
 from .policy import Policy
 from .seen import Offer, Seen
@@ -194,14 +194,13 @@ class Case:
     @property
     def rang(self) -> bool:
         """Whether a phone rang, as far as any hop shows."""
-        return any(branch.alerted_ms for branch in self.branches())
+        return bool(self.rang_at_ms)
 
     @property
     def rang_out(self) -> bool:
         """A phone rang until something other than the caller ended it."""
         return any(
-            leaf.end is End.RANG_OUT
-            or (leaf.end in {End.CANCELLED, End.ELSEWHERE} and leaf.branch.alerted_ms)
+            leaf.end is End.RANG_OUT or (leaf.end in {End.CANCELLED, End.ELSEWHERE} and leaf.rang)
             for leaf in self.deciding
         ) or (self.status in {408, 480, 487, 504} and any(b.ringing_ms for b in self.branches()))
 
@@ -238,7 +237,7 @@ class Case:
     @property
     def rang_at_ms(self) -> int:
         """When the first phone rang; 0 if none did."""
-        return min((b.alerted_ms for b in self.branches() if b.alerted_ms), default=0)
+        return min((at_ms for branch in self.branches() if (at_ms := rang_ms(branch))), default=0)
 
     @property
     def ended_at_ms(self) -> int:
@@ -261,7 +260,7 @@ class Case:
     @property
     def devices_rung(self) -> int:
         """Phones of the called user that rang; told by To-tags where only one hop is captured."""
-        rung = [leaf for leaf in self.own if leaf.branch.alerted_ms]
+        rung = [leaf for leaf in self.own if leaf.rang]
         tags = {p.to_tag for leaf in rung for p in leaf.branch.provisionals if p.status == 180 and p.to_tag}
         return max(len(rung), len(tags))
 

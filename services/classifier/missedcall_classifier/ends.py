@@ -59,9 +59,8 @@ class Leaf:
 
     @property
     def rang(self) -> bool:
-        """A phone rang: 180, or weaker progress on a branch that a proxy forwarded (domain rows 9, 31)."""
-        branch = self.branch
-        return bool(branch.ringing_ms or (branch.alerted_ms and reached(branch)))
+        """Whether its phone rang."""
+        return bool(rang_ms(self.branch))
 
     def says(self, what: Says) -> bool:
         """Whether a Reason or diagnostic of its CANCEL or final says ``what``."""
@@ -88,6 +87,18 @@ def says(branch: Branch) -> tuple[str, ...]:
 def reached(branch: Branch) -> bool:
     """Whether the request got beyond the first server: a proxy forwarded it, or it rang (domain row 13, 14)."""
     return branch.parent is not None or branch.vias > 1 or bool(branch.ringing_ms)
+
+
+def rang_ms(branch: Branch) -> int:
+    """Return the capture time at which a phone began to ring; 0 if none did.
+
+    180 is ringing. 181, 182 and 183 are weaker: from a server that then says 408 or 480 by itself they were an
+    announcement (domain rows 9, 31).
+    """
+    if branch.ringing_ms or reached(branch):
+        return branch.alerted_ms
+    final = branch.final
+    return 0 if final is not None and final.status in {408, 480} else branch.alerted_ms
 
 
 class Row(NamedTuple):

@@ -23,11 +23,12 @@ from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMe
 
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
 from .case import Case, build
-from .join import Index, first_invite, is_twin, is_upstream, same_callee
+from .join import Index, goes_on_as, outline, rang_together, same_callee
 from .picture import Picture, draw
 from .policy import Policy
 from .rules import wait
 from .seen import Seen, repeated_offer, see
+from .users import called, ours
 from .verdicts import evidence, publish, rule_on
 
 IDLE_COLLECTOR_S = 30.0
@@ -207,7 +208,7 @@ class Engine:
             self._index.add(links[:1], live.row.key)
             self.counts["limit"] += 1
         if seen.method == "INVITE" and seen.offer is not None:
-            live = self._compare(seen, live)
+            self._index.add_caller(seen.offer, live.row.key)
         return live
 
     def _ringing(self, key: str) -> bool:
@@ -235,31 +236,6 @@ class Engine:
         self._schedule(kept)
         return kept
 
-    def _compare(self, seen: Seen, live: Live) -> Live:
-        """Mark unjoined calls of the same caller that may be legs of one (domain decision 12)."""
-        offer = seen.offer
-        assert offer is not None  # noqa: S101 - for the type checker: the caller asked for an INVITE's
-        for key in self._index.recent(offer):
-            other = self._calls.get(key)
-            first = first_invite(other) if other is not None and other is not live else None
-            if other is None or first is None:
-                continue
-            into, out = (first, seen) if first.at_ms <= seen.at_ms else (seen, first)
-            if is_upstream(into, out, self.policy.resemblance_window_s):
-                upper, lower = (other, live) if into is first else (live, other)
-                if self.policy.join_by_resemblance and same_callee(into, out):
-                    low = self._merge(upper, lower)
-                    low.row.low_confidence = True
-                    live = low
-                else:
-                    lower.row.upstream = upper.row.key
-                    self._dirty[lower.row.key] = None
-            elif is_twin(first, seen):
-                live.row.twins = other.row.twins = True
-                self._dirty[other.row.key] = None
-        self._index.add_caller(offer, live.row.key)
-        return live
-
     # -- deciding ----------------------------------------------------------------------------------
 
     def _schedule(self, live: Live) -> None:
@@ -282,32 +258,57 @@ class Engine:
         if row.forget_ms and now_ms >= row.forget_ms and not row.settling:
             self._forget(live)
             return
+        if self.policy.join_by_resemblance and not row.low_confidence:
+            live = self._join_by_resemblance(live)
+            row = live.row
         picture = draw(row.seen, row.hints)
-        case = self._case(row, picture) if picture is not None else None
+        case = self._case(live, picture) if picture is not None else None
         if case is None or not (case.offered or case.rang):
             # In-dialog messages of a call long decided, or all that a lossy capture has of one.
             self.counts["invite-unseen"] += len(row.seen)
             self._forget(live)
             return
         row.settling = False
-        ready_ms = row.last_ms + int(wait(case).seconds(case) * 1000)
+        ready_ms = row.last_ms + int(wait(case).seconds(self.policy) * 1000)
         if now_ms < ready_ms and not force and not row.forget_ms:
             row.due_ms = ready_ms
             self._schedule(live)
             return
         self._decide(live, case, now_ms, decisions)
 
-    def _case(self, row: Call, picture: Picture) -> Case:
+    def _case(self, live: Live, picture: Picture) -> Case:
+        """Build the called user's case; mark it if other calls may be legs of the same one (decision 12)."""
         case = build(picture, self.policy)
-        single = len(picture.legs) == 1
-        case.twins = row.twins and single
-        upper = self._calls.get(row.upstream) if row.upstream else None
-        if upper is not None and single:
-            case.covered = not any(
-                m.method == "INVITE" and 200 <= m.status < 300 and m.at_ms <= case.began_ms
-                for m in upper.row.seen
-            )
+        mine = outline(live.row.seen) if len(picture.legs) == 1 else None
+        if mine is None:
+            return case
+        for key in self._index.recent(case.offer):
+            other = self._calls.get(key)
+            theirs = outline(other.row.seen) if other is not None and other is not live else None
+            if theirs is None or theirs.invite.offer is None:
+                continue
+            if goes_on_as(theirs, mine):
+                case.covered |= ours(called(theirs.invite.offer, self.policy), self.policy)
+            elif rang_together(mine, theirs):
+                case.twins = True
         return case
+
+    def _join_by_resemblance(self, live: Live) -> Live:
+        """Join a leg to the one that it continues, if the operator asked for it; it may be wrong."""
+        mine = outline(live.row.seen)
+        if mine is None or mine.invite.offer is None:
+            return live
+        for key in self._index.recent(mine.invite.offer):
+            other = self._calls.get(key)
+            theirs = outline(other.row.seen) if other is not None and other is not live else None
+            if other is None or theirs is None or not same_callee(mine, theirs):
+                continue
+            apart_ms = abs(mine.invite.at_ms - theirs.invite.at_ms)
+            near = apart_ms <= self.policy.resemblance_window_s * 1000
+            if near and (goes_on_as(theirs, mine) or goes_on_as(mine, theirs)):
+                live = self._merge(live, other)
+                live.row.low_confidence = True
+        return live
 
     def _decide(self, live: Live, case: Case, now_ms: int, decisions: list[Decision]) -> None:
         row, picture = live.row, case.picture

@@ -9,8 +9,9 @@ Rule 3: what only resembles is not joined unless the operator says so; it is mar
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import NamedTuple
 
-from .call import Live
 from .case import MEMBER_MS
 from .picture import host
 from .policy import Policy
@@ -29,7 +30,7 @@ class Index:
 
     def __init__(self, policy: Policy) -> None:
         self._calls: dict[str, str] = {}
-        self._callers: dict[str, list[str]] = {}
+        self._callers: dict[str, dict[str, None]] = {}
         suffixes = "|".join(policy.call_id_suffixes)
         self._suffix = re.compile(rf"(?:{suffixes})+(?=@|$)") if suffixes else None
 
@@ -73,21 +74,20 @@ class Index:
 
     def recent(self, offer: Offer) -> list[str]:
         """Return keys of the latest calls of the same caller; none for an anonymous one."""
-        return self._callers.get(_caller(offer), [])[-RECENT:]
+        keys = self._callers.get(_caller(offer), {})
+        return list(islice(reversed(keys), RECENT))
 
     def add_caller(self, offer: Offer, key: str) -> None:
         """Note that ``key`` is a call of this caller."""
         if caller := _caller(offer):
-            keys = self._callers.setdefault(caller, [])
-            if key not in keys[-RECENT:]:
-                keys.append(key)
+            self._callers.setdefault(caller, {})[key] = None
 
     def remove_caller(self, offer: Offer, key: str) -> None:
         """Forget a call of this caller."""
         caller = _caller(offer)
         keys = self._callers.get(caller)
-        if keys and key in keys:
-            keys.remove(key)
+        if keys is not None:
+            keys.pop(key, None)
             if not keys:
                 del self._callers[caller]
 
@@ -97,21 +97,48 @@ def _caller(offer: Offer) -> str:
     return "" if caller.anonymous else caller.number or user_part(caller.uri)
 
 
-def first_invite(live: Live) -> Seen | None:
-    """Return the call's earliest initial INVITE."""
-    invites = [seen for seen in live.row.seen if seen.offer is not None and seen.method == "INVITE"]
-    return min(invites, key=lambda seen: seen.at_ms, default=None)
+class Outline(NamedTuple):
+    """As much of a call as is needed to compare it with another. Capture milliseconds; 0: not seen."""
+
+    invite: Seen
+    """The initial INVITE nearest the caller."""
+    answered_ms: int
+    ended_ms: int
+    """The latest CANCEL or failure."""
 
 
-def is_twin(one: Seen, other: Seen) -> bool:
-    """Whether two INVITEs of one caller left one box for two callees at the same time (domain row 36)."""
-    if abs(one.at_ms - other.at_ms) > MEMBER_MS or not _same_box(one, other):
+def outline(messages: Iterable[Seen]) -> Outline | None:
+    """Return the outline of a call; None if its INVITE was not captured."""
+    invite: Seen | None = None
+    answered = ended = 0
+    for seen in messages:
+        if seen.method == "INVITE":
+            if seen.offer is not None and (invite is None or _nearer(seen) < _nearer(invite)):
+                invite = seen
+            if 200 <= seen.status < 300:
+                answered = min(answered or seen.at_ms, seen.at_ms)
+            elif seen.status >= 300:
+                ended = max(ended, seen.at_ms)
+        elif seen.method == "CANCEL" and not seen.status:
+            ended = max(ended, seen.at_ms)
+    return Outline(invite, answered, ended) if invite is not None else None
+
+
+def _nearer(seen: Seen) -> tuple[int, int, str]:
+    return (seen.vias, seen.at_ms, seen.branch)
+
+
+def rang_together(one: Outline, other: Outline) -> bool:
+    """Whether two unjoined legs of one caller look like a ring group (domain row 36).
+
+    They left one box for two callees at the same time, and ended at the same time: by the caller, or because
+    one of them answered.
+    """
+    first, second = one.invite, other.invite
+    if abs(first.at_ms - second.at_ms) > MEMBER_MS or not _same_box(first, second) or same_callee(one, other):
         return False
-    return (
-        one.offer is not None
-        and other.offer is not None
-        and user_part(one.offer.to) != user_part(other.offer.to)
-    )
+    ends = (other.answered_ms, other.ended_ms)
+    return any(end and abs(end - one.ended_ms) <= MEMBER_MS for end in ends)
 
 
 def _same_box(one: Seen, other: Seen) -> bool:
@@ -120,17 +147,18 @@ def _same_box(one: Seen, other: Seen) -> bool:
     return host(one.src) == host(other.src) != host(one.dst)
 
 
-def is_upstream(into: Seen, out: Seen, window_s: float) -> bool:
-    """Whether ``out`` leaves, within the window, the box that ``into`` entered."""
-    if not 0 <= out.at_ms - into.at_ms <= window_s * 1000 or not into.dst or not out.src:
+def goes_on_as(upper: Outline, lower: Outline) -> bool:
+    """Whether ``lower`` came out of the box that ``upper`` had entered, while nobody had answered ``upper``."""
+    into, out = upper.invite, lower.invite
+    if not into.dst or not out.src or out.at_ms < into.at_ms:
         return False
-    if into.dst == out.src:
-        return True
-    return host(into.src) != host(into.dst) == host(out.src)
+    if into.dst != out.src and not host(into.src) != host(into.dst) == host(out.src):
+        return False
+    over = [end for end in (upper.answered_ms, upper.ended_ms) if end]
+    return not over or out.at_ms <= min(over)
 
 
-def same_callee(one: Seen, other: Seen) -> bool:
-    """Whether two INVITEs are for the same user, whatever host names him."""
-    if one.offer is None or other.offer is None:
-        return False
-    return user_part(one.offer.to) == user_part(other.offer.to)
+def same_callee(one: Outline, other: Outline) -> bool:
+    """Whether two calls are for the same user, whatever host names him."""
+    first, second = one.invite.offer, other.invite.offer
+    return first is not None and second is not None and user_part(first.to) == user_part(second.to)

@@ -15,6 +15,7 @@ from missedcall_schemas.records import Cause, Outcome
 from .case import Case
 from .causes import Says
 from .ends import End
+from .policy import Policy
 from .seen import Seen
 from .users import user_part
 
@@ -242,8 +243,13 @@ class Wait(NamedTuple):
 
     name: str
     when: Callable[[Case], bool]
-    seconds: Callable[[Case], float]
+    fields: tuple[str, ...]
+    """Fields of the policy; their sum is the wait in seconds."""
     source: str
+
+    def seconds(self, policy: Policy) -> float:
+        """Return how long to wait after the last message."""
+        return float(sum(getattr(policy, name) for name in self.fields))
 
 
 def _answered(case: Case) -> bool:
@@ -262,13 +268,13 @@ def _machine_busy(kind: str) -> Callable[[Case], bool]:
 
 # fmt: off
 WAITS: tuple[Wait, ...] = (
-    Wait("answered",      _answered,                                              lambda c: c.policy.settle_s,      "nothing more can matter"),
-    Wait("greeting",      _machine_busy("voicemail"),                             lambda c: c.policy.greeting_s + c.policy.settle_s, "domain row 27"),
-    Wait("attendant",     _machine_busy("attendant"),                             lambda c: c.policy.queue_s,       "domain row 33: the agents come later"),
-    Wait("machine-ended", lambda c: c.machine is not None,                        lambda c: c.policy.settle_s,      "domain row 28"),
-    Wait("ringing",       lambda c: c.final is None and not c.cancel_known and not _resent_only(c), lambda c: c.policy.give_up_s, "RFC 3261 s.16.6, Timer C"),
-    Wait("open-branch",   lambda c: c.final is None or c.open_branch,             lambda c: c.policy.open_branch_s, "RFC 3261 s.9.1: 64*T1"),
-    Wait("settling",      lambda c: True,                                         lambda c: c.policy.settle_s,      "RFC 3261 s.17.1.1.1"),
+    Wait("answered",      _answered,                                              ("settle_s",), "nothing more can matter"),
+    Wait("greeting",      _machine_busy("voicemail"),                             ("greeting_s", "settle_s"), "domain row 27"),
+    Wait("attendant",     _machine_busy("attendant"),                             ("queue_s",), "domain row 33: the agents come later"),
+    Wait("machine-ended", lambda c: c.machine is not None,                        ("settle_s",), "domain row 28"),
+    Wait("ringing",       lambda c: c.final is None and not c.cancel_known and not _resent_only(c), ("give_up_s",), "RFC 3261 s.16.6, Timer C"),
+    Wait("open-branch",   lambda c: c.final is None or c.open_branch,             ("open_branch_s",), "RFC 3261 s.9.1: 64*T1"),
+    Wait("settling",      lambda c: True,                                         ("settle_s",), "RFC 3261 s.17.1.1.1"),
 )
 # fmt: on
 

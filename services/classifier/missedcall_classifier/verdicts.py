@@ -16,6 +16,7 @@ from missedcall_schemas.records import Cause, Confidence, Evidence, MissedCall, 
 
 from .call import Call, Ruled
 from .case import Case
+from .ends import End
 from .policy import Policy
 from .rules import Rule, judge
 from .seen import Seen
@@ -115,7 +116,8 @@ def _confidence(call: Call, case: Case) -> Confidence:
 
 def _detail(case: Case, rule: Rule) -> str:
     if rule.detail == "error":
-        return f"error-{case.status}"
+        failed = [leaf.status for leaf in case.deciding if leaf.end is End.ERROR]
+        return f"error-{failed[0] if failed else case.status}"
     if rule.detail:
         return rule.detail
     if rule.cause == "caller-cancelled" and not case.rang:
@@ -131,16 +133,17 @@ class Filter(NamedTuple):
 
     name: str
     when: Callable[[Case, Rule], bool]
+    meaning: str
 
 
 # fmt: off
 FILTERS: tuple[Filter, ...] = (
-    Filter("notified-by-exchange", lambda c, r: c.exchange_notifies and not c.policy.notify_when_exchange_does),
-    Filter("cause-off",            lambda c, r: (r.detail if r.detail == "dnd" else r.cause) not in c.policy.notify),
-    Filter("unrung",               lambda c, r: r.cause == "caller-cancelled" and not c.rang and not c.policy.notify_unrung),
-    Filter("short-ring",           lambda c, r: bool(c.rang_at_ms) and c.ring_end_ms - c.rang_at_ms < c.policy.min_ring_s * 1000),
-    Filter("anonymous",            lambda c, r: c.offer.caller.anonymous and not c.policy.notify_anonymous),
-    Filter("internal",             lambda c, r: c.internal and not c.policy.notify_internal),
+    Filter("notified-by-exchange", lambda c, r: c.exchange_notifies and not c.policy.notify_when_exchange_does, "an INFO to Exchange UM was seen: Exchange writes the item (`notify_when_exchange_does`)"),
+    Filter("cause-off",            lambda c, r: (r.detail if r.detail == "dnd" else r.cause) not in c.policy.notify, "the cause is not in `notify`"),
+    Filter("unrung",               lambda c, r: r.cause == "caller-cancelled" and not c.rang and not c.policy.notify_unrung, "no phone rang before the caller gave up (`notify_unrung`)"),
+    Filter("short-ring",           lambda c, r: bool(c.rang_at_ms) and c.ring_end_ms - c.rang_at_ms < c.policy.min_ring_s * 1000, "it rang for less than `min_ring_s`"),
+    Filter("anonymous",            lambda c, r: c.offer.caller.anonymous and not c.policy.notify_anonymous, "the caller hides his number (`notify_anonymous`)"),
+    Filter("internal",             lambda c, r: c.internal and not c.policy.notify_internal, "the caller is of our own `domains` (`notify_internal`)"),
 )
 # fmt: on
 
@@ -259,7 +262,7 @@ def publish(call: Call, rulings: list[Ruling], *, blind: bool) -> tuple[list[Ver
 
 
 def _fact(case: Case, verdict: Verdict, identifier: str, *, blind: bool) -> MissedCall:
-    rang = {leaf.user for leaf in case.leaves if leaf.branch.alerted_ms}
+    rang = {leaf.user for leaf in case.leaves if leaf.rang}
     others = case.users
     return MissedCall(
         fact_id=identifier,
