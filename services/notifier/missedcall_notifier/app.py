@@ -1,0 +1,122 @@
+"""The notifier, embeddable: give it settings, facts, a journal and a clock, and run it.
+
+Rule 1: it knows no signals, no files but those that its settings name, and no state of the process.
+Rule 2: `run` returns after `stop`, or raises when the journal or the source fails. Whatever happened, a new
+        notifier over the same journal and source goes on where this one stood.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+from .channels.smtp import SmtpChannel
+from .channels.webhook import WebhookChannel
+from .clock import Clock, SystemClock
+from .journal import Journal
+from .lane import Lane, Observer, Way, say_nothing
+from .routing import by_mail, everything_to
+from .settings import NotifierSettings, SettingsError, problems, zone
+from .source import FactSource
+
+FORGET_EVERY_S = 3600.0
+"""How often the journal forgets. Less: deletes for nothing. More: it holds that much more than `keep_days`."""
+
+
+class Notifier:
+    """Delivers what the source says, once, over every channel that is on.
+
+    `await run()` in a task; `stop()` ends it in an orderly way, cancelling it is a crash like any other.
+    """
+
+    def __init__(
+        self,
+        settings: NotifierSettings,
+        source: FactSource,
+        journal: Journal,
+        clock: Clock | None = None,
+        *,
+        observe: Observer = say_nothing,
+        ways: Sequence[Way] | None = None,
+    ) -> None:
+        """Put the parts together; nothing is opened or read yet.
+
+        Args:
+            settings: what the operator says.
+            source: the facts.
+            journal: deliveries and positions; opened and closed by the caller.
+            clock: the wall clock.
+            observe: told of every change of a delivery, after it is durable; must not block or raise.
+            ways: channels other than those of the settings.
+
+        Raises:
+            SettingsError: the settings contradict themselves.
+        """
+        self._clock = clock or SystemClock()
+        self._settings = settings
+        self._journal = journal
+        self._stopping = asyncio.Event()
+        self._lanes = [
+            Lane(
+                way,
+                source=source,
+                journal=journal,
+                clock=self._clock,
+                observe=observe,
+                max_waiting=settings.max_waiting,
+                stop_s=settings.stop_s,
+            )
+            for way in (ways_of(settings, self._clock) if ways is None else ways)
+        ]
+
+    async def run(self) -> None:
+        """Deliver until `stop`. Call once.
+
+        Raises:
+            ExceptionGroup: the journal or the source failed.
+        """
+        async with asyncio.TaskGroup() as group:
+            for lane in self._lanes:
+                group.create_task(lane.run())
+            group.create_task(self._forget())
+
+    def stop(self) -> None:
+        """Let what is on its way end, begin nothing further, and let `run` return."""
+        self._stopping.set()
+        for lane in self._lanes:
+            lane.stop()
+
+    @property
+    def counts(self) -> dict[str, Counter[str]]:
+        """By channel: deliveries by the state they reached, and `unrouted:<reason>`, since the start."""
+        return {lane.name: lane.counts for lane in self._lanes}
+
+    @property
+    def paused(self) -> list[str]:
+        """Channels that are down: they try again by themselves, but somebody should look."""
+        return [lane.name for lane in self._lanes if not lane.breaker.closed]
+
+    async def _forget(self) -> None:
+        while not self._stopping.is_set():
+            now = self._clock.now()
+            await self._journal.forget(before=now - self._settings.keep_days * 86400.0)
+            await self._clock.wait(self._stopping, now + FORGET_EVERY_S)
+
+
+def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
+    """Return the channels that are on.
+
+    Raises:
+        SettingsError: the settings contradict themselves.
+    """
+    if wrong := problems(settings):
+        raise SettingsError("\n".join(f"notify.{key} = {value!r}: {right}" for key, value, right in wrong))
+    ways = []
+    if settings.smtp.host:
+        mail = settings.smtp
+        rule = by_mail(mail.recipients, mail.pattern, mail.hosts, mail.always)
+        ways.append(Way(SmtpChannel(mail, zone(settings)), rule, mail.retry, mail.connections))
+    if settings.webhook.url:
+        hook = settings.webhook
+        rule = everything_to(hook.name)
+        ways.append(Way(WebhookChannel(hook, clock), rule, hook.retry, hook.concurrency))
+    return ways

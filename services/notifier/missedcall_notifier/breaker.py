@@ -1,0 +1,46 @@
+"""One channel's breaker: when it is down, ask again with one probe at a time, ever less often.
+
+Rule 1: only `channel-down` opens it. A refused recipient or notice says nothing about the channel.
+Rule 2: while it is open no delivery is begun, so none is used up by an outage.
+"""
+
+from msgspec import Struct
+
+from .failure import Failed, Failure, Report
+
+FIRST_PAUSE_S = 5.0
+"""Pause after the first failure. Less: a relay that restarts is hit while it does. More: late notices."""
+
+LONGEST_PAUSE_S = 300.0
+"""Longest pause. Less: a wrong password is tried so often that the account is locked. More: the channel stays
+paused that much longer after somebody has repaired it."""
+
+
+class Breaker(Struct, frozen=True):
+    """Closed with no failures, open until `opens_at`, then half open: one probe."""
+
+    failures: int = 0
+    """Failed probes in a row, the first failure included."""
+    opens_at: float = 0.0
+    """POSIX seconds; no delivery is begun before."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether all is well."""
+        return self.failures == 0
+
+    def allows(self, concurrency: int, now: float) -> int:
+        """How many deliveries may run at once: none, one probe, or `concurrency`."""
+        if self.closed:
+            return concurrency
+        return 1 if now >= self.opens_at else 0
+
+
+def after(breaker: Breaker, report: Report, now: float) -> Breaker:
+    """Return the breaker after an attempt came to `report`."""
+    if not (isinstance(report, Failed) and report.failure is Failure.CHANNEL_DOWN):
+        return breaker if breaker.closed else Breaker()
+    if now < breaker.opens_at:
+        return breaker  # others that were on their way when it broke: one outage, one pause
+    pause_s = min(FIRST_PAUSE_S * 2.0 ** min(breaker.failures, 16), LONGEST_PAUSE_S)
+    return Breaker(breaker.failures + 1, now + pause_s)

@@ -1,0 +1,246 @@
+"""Mail over a relay (RFC 5321), one recipient per message.
+
+Rule 1: each command is its own phase, so that a failure is known to be before or after the last dot. Before:
+        the relay has nothing. After, without an answer: nobody knows.
+Rule 2: STARTTLS and TLS are what the settings say; nothing is upgraded or downgraded by opportunity.
+Rule 3: what an answer means is a row of ROWS; the first that matches wins, the last of a phase matches all.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import tzinfo
+from enum import StrEnum
+from pathlib import Path
+
+import aiosmtplib
+
+from missedcall_notifier.delivery import Delivery
+from missedcall_notifier.failure import Failed, Failure, Report, Sent
+from missedcall_notifier.settings import SmtpSettings
+
+from .mail import write
+
+SECRET_BYTES = 4096
+"""Read of a password file. More than this is no password but the wrong file."""
+
+QUIT_S = 2.0
+"""Patience for the answer to QUIT, when everything is done. Less: relays log aborted sessions. More: a slow
+relay holds a connection that carries nothing."""
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")  # RFC 3463
+_QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9.-]{1,64})|\bid[= ]([A-Za-z0-9.-]{1,64})", re.ASCII)
+
+
+class Phase(StrEnum):
+    """How far an attempt came."""
+
+    CONNECT = "connect"
+    HELLO = "ehlo"
+    STARTTLS = "starttls"
+    LOGIN = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    """Up to the 354 answer; the message is not yet sent."""
+    BODY = "body"
+    """From the first byte of the message on."""
+
+
+F = Failure
+# fmt: off
+ROWS: tuple[tuple[tuple[Phase, ...], str, str, Failure], ...] = (
+    # phases                    code     enhanced           means
+    ((Phase.MAIL,),             "552",   "",                F.PERMANENT_ITEM),       # RFC 1870 s.6.1: too large
+    ((Phase.MAIL,),             "5..",   r"5\.[23]\.",      F.PERMANENT_ITEM),
+    ((Phase.MAIL,),             "5..",   "",                F.CHANNEL_DOWN),         # our sender: every mail
+    ((Phase.RCPT, Phase.DATA, Phase.BODY), "53[045]", "",   F.CHANNEL_DOWN),         # RFC 4954 s.6: log in
+    ((Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY), "4..", r"4\.2\.2", F.SLOW),   # mailbox full
+    ((Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY), "4..", r"4\.7\.",  F.THROTTLED),
+    ((Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY), "4..", "",         F.TRANSIENT),
+    ((Phase.RCPT, Phase.BODY),  "552",   r"(5\.2\.2|$)",    F.SLOW),                 # mailbox full
+    ((Phase.RCPT, Phase.BODY),  "5..",   r"5\.2\.2",        F.SLOW),
+    ((Phase.RCPT, Phase.BODY),  "5..",   r"5\.7\.",         F.SLOW),                 # a policy: a person changes it
+    ((Phase.RCPT,),             "5..",   "",                F.PERMANENT_RECIPIENT),
+    ((Phase.DATA,),             "5..",   "",                F.TRANSIENT),            # s.3.3: nothing judged yet
+    ((Phase.BODY,),             "5..",   "",                F.PERMANENT_ITEM),
+    ((Phase.MAIL, Phase.RCPT, Phase.DATA), "...", "",       F.TRANSIENT),            # no code of SMTP
+    ((Phase.BODY,),             "...",   "",                F.UNCERTAIN),            # answered, but what?
+)
+# fmt: on
+"""Before MAIL every failure is the channel's: nothing of any notice has been shown to the relay."""
+
+
+def classify(phase: Phase, code: int, text: str) -> Failure:
+    """Return what a refusal means. `text` is the relay's; of it only the enhanced code is read (RFC 3463)."""
+    found = _ENHANCED.match(text)
+    enhanced = found[1] if found else ""
+    for phases, code_pattern, enhanced_pattern, failure in ROWS:
+        if (
+            phase in phases
+            and re.fullmatch(code_pattern, f"{code:03d}"[:3])
+            and re.match(enhanced_pattern, enhanced)
+        ):
+            return failure
+    return Failure.CHANNEL_DOWN
+
+
+class SmtpChannel:
+    """Delivers to mail addresses."""
+
+    name = "smtp"
+
+    def __init__(self, settings: SmtpSettings, zone: tzinfo) -> None:
+        self._settings = settings
+        self._zone = zone
+        self._helo_name = settings.helo_name or None
+
+    def render(self, delivery: Delivery) -> bytes:
+        """Return the Internet message.
+
+        Raises:
+            UnrenderableError: the fact cannot be put into a message.
+        """
+        return write(delivery.fact, delivery.recipient, self._settings, self._zone)
+
+    async def send(self, delivery: Delivery, content: bytes) -> Report:
+        """Make one attempt over a connection of its own."""
+        session = _Session()
+        try:
+            with _told_apart(session):
+                async with self._logged_in(session) as client:
+                    return await self._transfer(client, session, delivery.recipient, content)
+        except _AttemptError as error:
+            return error.report
+
+    async def close(self) -> None:
+        """Do nothing: every attempt closes its own connection."""
+
+    @asynccontextmanager
+    async def _logged_in(self, session: "_Session") -> AsyncIterator[aiosmtplib.SMTP]:
+        settings = self._settings
+        if self._helo_name is None:
+            self._helo_name = await asyncio.to_thread(socket.getfqdn)
+        client = aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.actual_port,
+            timeout=settings.timeout_s,
+            use_tls=settings.security == "tls",
+            start_tls=False,  # below, as a phase of its own
+            local_hostname=self._helo_name,
+            tls_context=await asyncio.to_thread(_tls_context, settings),
+        )
+        try:
+            await client.connect()
+            session.phase = Phase.HELLO
+            await client.ehlo()
+            if settings.security == "starttls":
+                session.phase = Phase.STARTTLS
+                await client.starttls()
+                session.phase = Phase.HELLO
+                await client.ehlo()
+            if settings.username:
+                session.phase = Phase.LOGIN
+                password = await asyncio.to_thread(_read_secret, Path(settings.password_file))
+                await client.login(settings.username, password)
+            yield client
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=QUIT_S)
+        finally:
+            client.close()
+
+    async def _transfer(
+        self, client: aiosmtplib.SMTP, session: "_Session", recipient: str, content: bytes
+    ) -> Sent:
+        session.phase = Phase.MAIL
+        await client.mail(self._settings.sender)
+        session.phase = Phase.RCPT
+        await client.rcpt(recipient)
+        session.phase = Phase.DATA
+        answer = await client.execute_command(b"DATA")
+        if answer.code != 354:
+            raise aiosmtplib.SMTPDataError(answer.code, answer.message)
+        protocol = client.protocol
+        if protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        session.phase = Phase.BODY
+        protocol.write(_dot_stuffed(content))
+        answer = await protocol.read_response(timeout=self._settings.timeout_s)
+        if answer.code != 250:
+            raise aiosmtplib.SMTPDataError(answer.code, answer.message)
+        queued = _QUEUED_AS.search(answer.message)
+        return Sent(ref=(queued[1] or queued[2]) if queued else "")
+
+
+class _Session:
+    """How far one attempt has come."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.CONNECT
+
+
+class _AttemptError(Exception):
+    """An attempt that failed, in our words."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.report = Failed(failure, detail)
+
+
+@contextmanager
+def _told_apart(session: _Session) -> Iterator[None]:
+    """Translate what the library and the operating system raise into one of ours."""
+    try:
+        yield
+    except aiosmtplib.SMTPResponseException as error:
+        found = _ENHANCED.match(error.message)
+        detail = f"{session.phase} {error.code} {found[1] if found else ''}".rstrip()
+        raise _AttemptError(classify(session.phase, error.code, error.message), detail) from error
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        # ValueError: a setting that the library does not take, an empty password file
+        raise _AttemptError(_without_answer(session.phase), f"{session.phase} {_kind(error)}") from error
+
+
+def _without_answer(phase: Phase) -> Failure:
+    """Return what a lost connection or a missing answer means."""
+    if phase is Phase.BODY:
+        return Failure.UNCERTAIN
+    return Failure.TRANSIENT if phase in {Phase.MAIL, Phase.RCPT, Phase.DATA} else Failure.CHANNEL_DOWN
+
+
+def _kind(error: Exception) -> str:
+    """Return the error's name, never its text: that may hold addresses or what a stranger's server said."""
+    return "certificate" if isinstance(error.__cause__, ssl.SSLError) else type(error).__name__
+
+
+def _dot_stuffed(content: bytes) -> bytes:
+    """Return the message as it crosses the wire, with the last dot (RFC 5321 s.4.5.2)."""
+    if content.startswith(b"."):
+        content = b"." + content
+    return content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+
+
+def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
+    """Return the context, made anew so that a renewed CA file is seen.
+
+    Raises:
+        OSError: the CA file cannot be read or holds no certificate.
+    """
+    return ssl.create_default_context(cafile=settings.ca_file or None)
+
+
+def _read_secret(path: Path) -> str:
+    """Return the file's content without the line end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is empty, too long or no text.
+    """
+    with path.open("rb") as file:
+        secret = file.read(SECRET_BYTES + 1).rstrip(b"\r\n")
+    if not 0 < len(secret) <= SECRET_BYTES:
+        raise ValueError(f"{path}: expected one line of up to {SECRET_BYTES} bytes")
+    return secret.decode()

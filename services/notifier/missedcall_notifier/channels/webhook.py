@@ -1,0 +1,198 @@
+"""One HTTP endpoint, called as Standard Webhooks 1.0 says.
+
+Rule 1: 2xx is success and nothing else is. A redirect is not followed: it would lead past the guard and the
+        operator's intent.
+Rule 2: everything else is tried again, except 410: a receiver that answers 404 for an hour has lost nothing.
+Rule 3: whether the request had left when the connection broke tells uncertain from safe.
+Rule 4: of the answer nothing is believed but the status and Retry-After, and of that no more than an hour.
+"""
+
+import asyncio
+import ipaddress
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from missedcall_notifier.clock import Clock
+from missedcall_notifier.delivery import Delivery
+from missedcall_notifier.failure import Failed, Failure, Report, Sent
+from missedcall_notifier.notice import moment
+from missedcall_notifier.settings import WebhookSettings
+from missedcall_schemas import codec
+
+from .egress import BlockedAddressError, guard
+from .port import UnrenderableError
+from .signature import read_secrets, sign
+
+TYPES = {"missed": "missed_call.missed", "retracted": "missed_call.retracted"}
+"""Event types, of the characters that Standard Webhooks allows."""
+
+ANSWER_BYTES = 4096
+"""Read of an answer, and thrown away. Less: a polite receiver sees its answer reset. More: a stranger decides
+how long we listen."""
+
+SECRET_FILE_BYTES = 4096
+
+USER_AGENT = "missedcall"
+
+# fmt: off
+STATUSES: tuple[tuple[range, Failure], ...] = (
+    (range(300, 400), Failure.CHANNEL_DOWN),         # the URL is wrong: for every call
+    (range(401, 402), Failure.CHANNEL_DOWN),
+    (range(403, 404), Failure.CHANNEL_DOWN),
+    (range(407, 408), Failure.CHANNEL_DOWN),
+    (range(410, 411), Failure.PERMANENT_RECIPIENT),  # Standard Webhooks: the endpoint is gone
+    (range(429, 430), Failure.THROTTLED),
+    (range(502, 503), Failure.THROTTLED),            # Standard Webhooks: 502 and 504 ask for fewer calls
+    (range(504, 505), Failure.THROTTLED),
+    (range(100, 600), Failure.TRANSIENT),
+)
+# fmt: on
+"""Statuses that are no success; the first row that matches wins. A status beyond 599 is transient too."""
+
+
+def classify(status: int) -> Failure | None:
+    """Return what a status means; None is success."""
+    if 200 <= status < 300:
+        return None
+    return next((failure for statuses, failure in STATUSES if status in statuses), Failure.TRANSIENT)
+
+
+def retry_after_s(value: str, now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110 s.10.2.3); None if it says nothing."""
+    value = value.strip()[:64]
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+        return max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+class WebhookChannel:
+    """Calls one endpoint."""
+
+    name = "webhook"
+
+    def __init__(self, settings: WebhookSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    def render(self, delivery: Delivery) -> bytes:
+        """Return the body: type, time of the decision, and the fact as it stands on `missed-calls`.
+
+        Raises:
+            UnrenderableError: the fact cannot be put into JSON.
+        """
+        fact = delivery.fact
+        try:
+            data = codec.encode_missed_call(fact)
+            at = moment((fact.decided_at, fact.ended_at), UTC)
+        except ValueError as error:
+            raise UnrenderableError(str(error)) from error
+        return msgspec.json.encode(
+            {"type": TYPES[fact.state], "timestamp": _rfc3339(at), "data": msgspec.Raw(data)}
+        )
+
+    async def send(self, delivery: Delivery, content: bytes) -> Report:
+        """Make one call."""
+        now = self._clock.now()
+        try:
+            secrets = read_secrets(await asyncio.to_thread(_read, Path(self._settings.secret_file)))
+            session = await self._open()
+        except (OSError, ValueError) as error:
+            return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
+        headers = {"Content-Type": "application/json"} | sign(
+            secrets, delivery.delivery_id, int(now), content
+        )
+        progress = SimpleNamespace(sent=False)
+        try:
+            async with session.post(
+                self._settings.url,
+                data=content,
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=progress,
+            ) as answer:
+                status, asked = answer.status, answer.headers.get("Retry-After", "")
+                await _swallow(answer)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _without_answer(error, sent=progress.sent)
+        failure = classify(status)
+        if failure is None:
+            return Sent(ref=str(status))
+        return Failed(failure, str(status), retry_after_s(asked, now) if asked else None)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            settings = self._settings
+            trust = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file or None)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=trust,
+                    socket_factory=guard([ipaddress.ip_network(network) for network in settings.allow]),
+                    limit=settings.concurrency,
+                    force_close=True,  # one that idles may be closed under a request: uncertain for nothing
+                ),
+                timeout=aiohttp.ClientTimeout(
+                    total=settings.timeout_s, sock_connect=settings.connect_timeout_s
+                ),
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                trace_configs=[_trace()],
+            )
+        return self._session
+
+
+def _trace() -> aiohttp.TraceConfig:
+    """Return what notes that a request has begun to leave."""
+
+    async def note(_session: object, context: Any, _params: object) -> None:
+        context.trace_request_ctx.sent = True
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(note)
+    return config
+
+
+async def _swallow(answer: aiohttp.ClientResponse) -> None:
+    """Read a little of the body. The status has decided: what goes wrong from here on changes nothing."""
+    try:
+        await answer.content.read(ANSWER_BYTES)
+    except (aiohttp.ClientError, OSError):
+        return
+
+
+def _without_answer(error: Exception, *, sent: bool) -> Failed:
+    """Return what a call without an answer means. The text of the error is not kept: it names the endpoint."""
+    if sent:
+        return Failed(Failure.UNCERTAIN, type(error).__name__)
+    blocked = isinstance(error, BlockedAddressError) or isinstance(
+        getattr(error, "os_error", None), BlockedAddressError
+    )
+    return Failed(Failure.CHANNEL_DOWN, "blocked address" if blocked else type(error).__name__)
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(SECRET_FILE_BYTES).decode("ascii")

@@ -1,0 +1,58 @@
+"""Which deliveries begin now, and which a retraction has made pointless.
+
+Rule 1: pure, and the same for every journal; the journal makes all changes durable together.
+Rule 2: a correction waits while the notice that it corrects is under way, and then depends on it: nothing
+        was seen, nothing is corrected.
+"""
+
+from collections.abc import Callable, Iterable
+
+from .delivery import OPEN, Delivery, State, begin, withdraw
+
+RETRACTED = "retracted"
+"""Why a notice is suppressed that was not yet sent when its call turned out to have been taken."""
+NOTHING_SENT = "no-notice-sent"
+"""Why a correction is suppressed: its recipient never had the notice."""
+
+Change = tuple[Delivery, Delivery]
+"""A delivery before and after."""
+
+
+def claim(
+    due: Iterable[Delivery], find: Callable[[str], Delivery | None], *, now: float, limit: int
+) -> list[Change]:
+    """Return the changes to make, in one transaction: at most `limit` of them begin an attempt.
+
+    Args:
+        due: deliveries whose time has come, in order of preference, corrections first: so that a notice
+            known to be wrong is withdrawn and not tried once more.
+        find: a delivery by its id, None if the journal has forgotten it.
+        now: POSIX seconds.
+        limit: attempts that may begin.
+    """
+    changes: dict[str, Change] = {}
+
+    def latest(delivery_id: str) -> Delivery | None:
+        change = changes.get(delivery_id)
+        return change[1] if change else find(delivery_id)
+
+    def change(before: Delivery, after: Delivery) -> None:
+        changes[before.delivery_id] = (before, after)
+
+    for delivery in due:
+        if limit <= 0:
+            break
+        if delivery.delivery_id in changes:
+            continue
+        if delivery.supersedes:
+            earlier = latest(delivery.supersedes)
+            if earlier is not None and earlier.state is State.ATTEMPT:
+                continue
+            if earlier is not None and earlier.state in OPEN:
+                change(earlier, withdraw(earlier, RETRACTED, now))
+            if earlier is None or not earlier.maybe_seen:
+                change(delivery, withdraw(delivery, NOTHING_SENT, now))
+                continue
+        change(delivery, begin(delivery, now))
+        limit -= 1
+    return list(changes.values())

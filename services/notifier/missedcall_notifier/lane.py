@@ -1,0 +1,200 @@
+"""One channel at work: facts become intents, intents become attempts, until it is told to stop.
+
+Rule 1: lanes share the facts and the journal and nothing else. One that is down, slow or full holds up nobody.
+Rule 2: every state is in the journal; what is here can be lost at any line. An error of the journal or the
+        source ends the lane, and with it the notifier: restart and resume.
+Rule 3: a lane sleeps until the earliest of: the next delivery is due, the breaker lets a probe through, an
+        attempt ended, a fact came, it is told to stop. Never past due work.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import NamedTuple
+
+from .breaker import Breaker, after
+from .channels.port import Channel
+from .clock import Clock
+from .delivery import Delivery, State
+from .events import log_breaker, log_delivery
+from .journal import Journal, StaleDeliveryError
+from .retry import RetryPolicy
+from .routing import Recipients, Unrouted, route
+from .source import FactSource
+from .stages import Job, chain, record, render, send, unless_reported
+
+READ_LIMIT = 256
+"""Facts that become intents in one transaction. Less: a backlog is read slowly. More: the first notice of a
+burst waits for the last to be recorded."""
+
+FULL_WAIT_S = 1.0
+"""How often a full journal is asked whether there is room. It empties by attempts, which wake the lane too."""
+
+Observer = Callable[[Delivery], None]
+"""Told of every change after it is durable."""
+
+
+def say_nothing(_delivery: Delivery) -> None:
+    """Observe nothing."""
+
+
+class Way(NamedTuple):
+    """A channel, whom it reaches and how patient it is."""
+
+    channel: Channel
+    recipients: Recipients
+    policy: RetryPolicy
+    concurrency: int
+    """Attempts under way at once."""
+
+
+class Lane:
+    """One channel's intake and attempts."""
+
+    def __init__(
+        self,
+        way: Way,
+        *,
+        source: FactSource,
+        journal: Journal,
+        clock: Clock,
+        observe: Observer = say_nothing,
+        max_waiting: int,
+        stop_s: float,
+    ) -> None:
+        self.name = way.channel.name
+        self.breaker = Breaker()
+        self.counts: Counter[str] = Counter()
+        """Deliveries by the state they reached, and `unrouted:<reason>`."""
+        self._way = way
+        self._source = source
+        self._journal = journal
+        self._clock = clock
+        self._observe = observe
+        self._max_waiting = max_waiting
+        self._stop_s = stop_s
+        self._deliver = chain(
+            unless_reported(render(way.channel)),
+            unless_reported(send(way.channel)),
+            record(journal, way.policy, clock),
+        )
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._newest_first = False
+
+    async def run(self) -> None:
+        """Work until `stop`. Call once.
+
+        Raises:
+            ExceptionGroup: the journal or the source failed.
+        """
+        for delivery in await self._journal.recover(self.name, now=self._clock.now()):
+            self._changed(delivery)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._take_in())
+                group.create_task(self._attempt_all())
+        finally:
+            await self._way.channel.close()
+
+    def stop(self) -> None:
+        """Begin nothing further; `run` returns when what is on its way has ended."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def _take_in(self) -> None:
+        """Turn facts into intents."""
+        name = self.name
+        position = await self._journal.position(name)
+        while not self._stopping.is_set():
+            if await self._journal.waiting(name) >= self._max_waiting:
+                await self._clock.wait(self._stopping, self._clock.now() + FULL_WAIT_S)
+                continue
+            facts = await self._source.read(position, READ_LIMIT)
+            if not facts:
+                await self._until_stopped(self._source.wait(position))
+                continue
+            intents = []
+            for _, fact in facts:
+                routed = route(
+                    fact,
+                    name,
+                    self._way.recipients,
+                    now=self._clock.now(),
+                    max_age_s=self._way.policy.max_age_s,
+                )
+                if isinstance(routed, Unrouted):
+                    self.counts[f"unrouted:{routed.reason}"] += 1
+                else:
+                    intents += routed
+            position = facts[-1].position
+            for delivery in await self._journal.open(name, intents, position=position):
+                self._changed(delivery)
+            self._wake.set()
+
+    async def _attempt_all(self) -> None:
+        """Begin what is due, as much at once as the breaker and the limit allow."""
+        async with asyncio.TaskGroup() as attempts:
+            running: set[asyncio.Task[None]] = set()
+            while not self._stopping.is_set():
+                self._wake.clear()
+                until = await self._begin_due(attempts, running)
+                if not self._stopping.is_set():
+                    await self._clock.wait(self._wake, until)
+            if running:
+                await asyncio.wait(running, timeout=self._stop_s)
+            for attempt in running:
+                attempt.cancel()  # stays in ATTEMPT: uncertain at the next start
+
+    async def _begin_due(self, attempts: asyncio.TaskGroup, running: set[asyncio.Task[None]]) -> float | None:
+        """Begin attempts; return when to look again, None if only an event can change anything."""
+        name, now = self.name, self._clock.now()
+        free = self.breaker.allows(self._way.concurrency, now) - len(running)
+        while free > 0:
+            self._newest_first = not self._newest_first
+            changed = await self._journal.claim(name, now=now, limit=free, newest_first=self._newest_first)
+            if not changed:
+                due = await self._journal.next_due(name)
+                return due if due is None or due > now else None  # due now, but it waits for one under way
+            for delivery in changed:
+                self._changed(delivery)
+                if delivery.state is State.ATTEMPT:
+                    free -= 1
+                    attempt = attempts.create_task(self._attempt(delivery))
+                    running.add(attempt)
+                    attempt.add_done_callback(running.discard)
+        return None if self.breaker.closed or now >= self.breaker.opens_at else self.breaker.opens_at
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        try:
+            with suppress(StaleDeliveryError):  # another owner has it, and its outcome counts
+                job = await self._deliver(Job(delivery))
+                self._heard(job)
+                self._changed(job.delivery)
+        finally:
+            self._wake.set()
+
+    def _heard(self, job: Job) -> None:
+        """Let the breaker know what the attempt came to."""
+        if job.report is not None:
+            before, now = self.breaker, self._clock.now()
+            self.breaker = after(before, job.report, now)
+            log_breaker(self.name, before, self.breaker, now)
+
+    async def _until_stopped(self, waiting: Coroutine[None, None, None]) -> None:
+        """Wait for a coroutine, but not longer than until `stop`."""
+        wanted = asyncio.ensure_future(waiting)
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({wanted, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if wanted.done():
+                wanted.result()
+        finally:
+            wanted.cancel()
+            stopped.cancel()
+
+    def _changed(self, delivery: Delivery) -> None:
+        self.counts[delivery.state] += 1
+        log_delivery(delivery)
+        self._observe(delivery)
