@@ -24,7 +24,8 @@ class Replaces(NamedTuple):
 def parse_replaces(value: str) -> Replaces | None:
     """Read a Replaces value, or the Replaces escaped in a Refer-To URI; None if there is none."""
     if "?" in value:
-        escaped = escaped_headers(parse_uri(parse_name_addr(value).uri).headers)
+        uri = parse_name_addr(value).uri if "<" in value else value
+        escaped = escaped_headers(parse_uri(uri).headers)
         value = next((content for name, content in escaped if name == "replaces"), value)
     call_id, _, rest = value.partition(";")
     call_id = call_id.strip()
@@ -88,9 +89,7 @@ def feature_tags(contact: str) -> dict[str, str]:
     """
     tags: dict[str, str] = {}
     values = split_values(contact)
-    if not values:
-        return tags
-    for name, value in parse_name_addr(values[0]).params.items():
+    for name, value in parse_name_addr(values[0]).params.items() if values else ():
         if (name in _BASE_TAGS or name[0] == "+") and value.upper() not in ("FALSE", "!TRUE"):
             tags[name] = value[1:-1] if value[:1] == "<" and value[-1:] == ">" else value
     return tags

@@ -25,10 +25,10 @@ class NameAddr(NamedTuple):
     """The header's parameters (`tag`, `index` ...), not the URI's."""
 
 
-_QUOTED = r'"(?:[^"\\]|\\.?)*+"?'
-_BY_COMMA = re.compile(rf'(?:[^,"<]|{_QUOTED}|<[^>]*+>?)++', re.DOTALL)
-_BY_SEMICOLON = re.compile(rf'(?:[^;"<]|{_QUOTED}|<[^>]*+>?)++', re.DOTALL)
-_LEADING_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_QUOTED = r'"(?:[^"\\]++|\\.?)*+"?'
+_BY_COMMA = re.compile(rf'(?:[^,"<]++|{_QUOTED}|<[^>]*+>?)++', re.DOTALL)
+_BY_SEMICOLON = re.compile(rf'(?:[^;"<]++|{_QUOTED}|<[^>]*+>?)++', re.DOTALL)
+_LEADING_QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -109,11 +109,10 @@ def parse_name_addr(text: str) -> NameAddr:
 
 def tag(value: str) -> str:
     """Return the tag of a From or To value, "" if it has none."""
-    if '"' not in value:
-        at = value.find(">;tag=")
-        if at >= 0:
-            end = value.find(";", at + 6)
-            return value[at + 6 :].strip() if end < 0 else value[at + 6 : end].strip()
-        if "=" not in value:
-            return ""
+    at = value.find(">;tag=")
+    if at >= 0 and value.find('"', at) < 0:  # the way nearly everyone writes, and not inside quotes
+        end = value.find(";", at + 6)
+        return (value[at + 6 :] if end < 0 else value[at + 6 : end]).strip()
+    if "=" not in value:
+        return ""
     return parse_name_addr(value).params.get("tag", "")

@@ -85,7 +85,7 @@ def _history_entry(value: str) -> HistoryEntry:
     reasons: list[Reason] = []
     privacy: frozenset[str] = frozenset()
     at = len(text)
-    if uri.headers or "?" in text:
+    if uri.headers:
         at = text.rfind("?" + uri.headers)
         escaped = escaped_headers(uri.headers)
         reasons = parse_reasons([content for name, content in escaped if name == "reason"])

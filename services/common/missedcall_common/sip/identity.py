@@ -4,11 +4,12 @@ Rule 1: when in doubt the caller is anonymous: then nothing that names him leave
 Rule 2: a response asserts the called side (RFC 3325 s.5), so of a response only From names the caller.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from .grammar import NameAddr, parse_name_addr, split_all
 from .message import SipHead
-from .uri import SipUri, address_of_record, parse_uri, telephone_number
+from .uri import CACHED_CHARS, SipUri, address_of_record, parse_uri, telephone_number
 
 
 class Identity(NamedTuple):
@@ -26,6 +27,7 @@ class Identity(NamedTuple):
 
 
 ANONYMOUS = Identity("", "", "", anonymous=True, source="")
+NOBODY = Identity("", "", "", anonymous=False, source="")
 
 HIDING = frozenset({"id", "user", "header", "session", "history"})
 """Values of Privacy that ask for the caller's name not to be shown (RFC 3323 s.4.2, RFC 3325 s.9.3)."""
@@ -45,28 +47,40 @@ def _is_anonymous(uri: SipUri) -> bool:
     return uri.user.lower() == "anonymous" or uri.host.lower().rstrip(".").endswith("anonymous.invalid")
 
 
+def _from(value: str) -> Identity:
+    display_name, text, _ = parse_name_addr(value)
+    uri = parse_uri(text)
+    if _is_anonymous(uri):
+        return ANONYMOUS
+    address = address_of_record(uri)
+    return (
+        Identity(address, telephone_number(uri), display_name, anonymous=False, source="from")
+        if address
+        else NOBODY
+    )
+
+
+_cached_from = lru_cache(maxsize=4096)(_from)  # every message of a call carries the same From
+
+
 def caller_identity(head: SipHead) -> Identity:
     """Return the caller of a request, or of the transaction that a response belongs to."""
-    named = parse_name_addr(head.first("from"))
-    from_uri = parse_uri(named.uri)
+    value = head.first("from")
+    identity = _cached_from(value) if len(value) <= CACHED_CHARS else _from(value)
     # RFC 5079: 433 refuses a caller because he is anonymous.
-    if head.status == 433 or _is_anonymous(from_uri) or not HIDING.isdisjoint(privacy(head)):
+    if head.status == 433 or identity.anonymous:
         return ANONYMOUS
-    if not head.status:
-        asserted = head.headers.get("p-asserted-identity")
-        if asserted:
-            identity = _asserted([parse_name_addr(value) for value in split_all(asserted)])
-            if identity is not None:
-                return identity
-        remote = head.headers.get("remote-party-id")
-        if remote:
-            identity = _remote_party([parse_name_addr(value) for value in split_all(remote)])
-            if identity is not None:
-                return identity
-    uri = address_of_record(from_uri)
-    if not uri:
-        return Identity("", "", "", anonymous=False, source="")
-    return Identity(uri, telephone_number(from_uri), named.display_name, anonymous=False, source="from")
+    if head.status:
+        return identity
+    headers = head.headers
+    if "privacy" in headers and not HIDING.isdisjoint(privacy(head)):
+        return ANONYMOUS
+    for header, read in (("p-asserted-identity", _asserted), ("remote-party-id", _remote_party)):
+        if header in headers:
+            better = read([parse_name_addr(value) for value in split_all(headers[header])])
+            if better is not None:
+                return better
+    return identity
 
 
 def _asserted(values: list[NameAddr]) -> Identity | None:

@@ -203,7 +203,7 @@ def _long_name(name: str) -> str:
     return COMPACT.get(name, name)
 
 
-def parse(data: bytes) -> SipHead:  # noqa: C901 - one loop, unrolled: a call per line costs as much as the line
+def parse(data: bytes) -> SipHead:
     """Read one message; what follows the first one's body is ignored.
 
     Raises:
@@ -296,6 +296,10 @@ def _text(data: bytes, offset: int) -> str:
 
 def _start_line(line: str, offset: int) -> tuple[str, str, int, str]:
     """Return method, Request-URI, status and phrase; `offset` is where the line stands, for the error."""
+    if len(line) > MAX_VALUE_CHARS:
+        raise SipError(
+            f"a start line of {len(line)} characters at offset {offset}, expected {MAX_VALUE_CHARS}"
+        )
     first, _, rest = line.partition(" ")
     if first == "SIP/2.0":
         status = _STATUS.get(rest[:3])

@@ -1,18 +1,18 @@
 """The little that the collector has to know of each message, read without parsing it.
 
 Rule 1: what is read here is what `message.parse` would read, for every message that has one Call-ID and one
-        CSeq; a message with two has no right answer (RFC 3261 s.7.3.1).
+        CSeq and ends all its lines alike; a message with two has no right answer (RFC 3261 s.7.3.1).
 Rule 2: nothing raises and nothing is quadratic; whoever sends garbage gets `NOT_SIP`.
 """
 
 import re
 from typing import NamedTuple
 
-from .message import ERRORS, MAX_HEAD_BYTES, METHODS, head_end
+from .message import ERRORS, MAX_HEAD_BYTES, MAX_VALUE_CHARS, METHODS, head_end
 from .sdp import media_lines
 
-MAX_START_LINE_BYTES = 8_192
-"""Where looking for the end of a start line stops; the longest honest Request-URIs have 1,000 bytes."""
+MAX_START_LINE_BYTES = MAX_VALUE_CHARS
+"""Where looking for the end of a start line stops: what `parse` refuses is not looked for either."""
 
 
 class Peek(NamedTuple):
@@ -84,52 +84,61 @@ def looks_like_sip(data: bytes) -> bool:
 
 def peek(data: bytes) -> Peek:
     """Read start line, Call-ID and CSeq method."""
-    if data[:1] in b"\r\n":
-        data = data.lstrip(b"\r\n")
+    line_end = data.find(b"\n", 0, MAX_START_LINE_BYTES)
     status = 0
-    method = ""
-    if data[:8] == b"SIP/2.0 " and data[11:12] in _AFTER_STATUS:
-        status = _STATUS.get(data[8:11], 0)
-    else:
-        method = _request_method(data)
+    method: str | None = None
+    if data[:8] == b"SIP/2.0 ":
+        if data[11:12] in _AFTER_STATUS:
+            status = _STATUS.get(data[8:11], 0)
+    elif data[line_end - 9 : line_end] == b" SIP/2.0\r":
+        method = _KNOWN.get(data[: data.find(b" ")])
     if not method and not status:
-        match = _STATUS_LINE.match(data)
-        status = _STATUS.get(match[1], 0) if match else 0
-        if not status:
-            return NOT_SIP
+        return _odd_peek(data)
 
+    # The way nearly everyone writes: CRLF, long names, and the two headers before the empty line.
     id_at = data.find(b"\nCall-ID: ")
-    cseq_at = data.find(b"\nCSeq: ")
+    cseq_at = data.find(b"\nCSeq: ", max(id_at, 0))
+    if cseq_at < 0:
+        cseq_at = data.find(b"\nCSeq: ")
     last = max(id_at, cseq_at)
-    if id_at >= 0 and cseq_at >= 0 and data.find(b"\n\r\n", 0, last) < 0 and data.find(b"\n\n", 0, last) < 0:
+    if id_at > 0 and cseq_at > 0 and data[line_end - 1] == 13 and data.find(b"\r\n\r\n", 0, last) < 0:
         id_end = data.find(b"\n", id_at + 10)
         words = data[cseq_at + 7 : data.find(b"\n", cseq_at + 7)].split()
         if len(words) == 2 and words[1] in _KNOWN and data[id_end + 1 : id_end + 2] not in _FOLDS:
             cseq_method = _KNOWN[words[1]]
-            return Peek(
-                method or cseq_method,
-                status,
-                cseq_method,
-                str(data[id_at + 10 : id_end], "utf-8", ERRORS).strip(),
-            )
-    return _odd_peek(data, method, status)
+            call_id = str(data[id_at + 10 : id_end], "utf-8", ERRORS).strip()
+            return Peek(method or cseq_method, status, cseq_method, call_id)
+    return _odd_peek(data)
 
 
 _FOLDS = frozenset({b" ", b"\t", b""})  # b"": the data ends here, perhaps in the middle of the value
 
 
-def _odd_peek(data: bytes, method: str, status: int) -> Peek:
-    """Read the headers of a message that does not spell them as usual."""
+def _odd_peek(data: bytes) -> Peek:
+    """Read a message that is not spelled as usual, or is none."""
+    if data[:1] in b"\r\n":
+        data = data.lstrip(b"\r\n")
+    method = _request_method(data)
+    status = 0
+    if not method:
+        match = _STATUS_LINE.match(data)
+        status = _STATUS.get(match[1], 0) if match else 0
+        if not status:
+            return NOT_SIP
     end, _ = head_end(data)
-    head = data[: min(end + 1, MAX_HEAD_BYTES)]
-    words = _value(_CSEQ, head).split()
+    end = min(end + 1, MAX_HEAD_BYTES)
+    words = _value(_CSEQ, data, end).split()
     cseq_method = words[1].upper() if len(words) > 1 else ""
-    return Peek(method or cseq_method, status, cseq_method, _value(_CALL_ID, head))
+    return Peek(method or cseq_method, status, cseq_method, _value(_CALL_ID, data, end))
 
 
-def _value(pattern: re.Pattern[bytes], head: bytes) -> str:
-    match = pattern.search(head)
-    return _FOLD.sub(" ", str(match[1], "utf-8", ERRORS)).strip() if match else ""
+def _value(pattern: re.Pattern[bytes], data: bytes, end: int) -> str:
+    """Return the header value that `pattern` finds before `end`, unfolded; "" if there is none."""
+    match = pattern.search(data, 0, end)
+    if match is None:
+        return ""
+    text = str(match[1], "utf-8", ERRORS).strip()
+    return _FOLD.sub(" ", text) if "\n" in text else text
 
 
 def cut(data: bytes) -> bytes:
@@ -144,7 +153,12 @@ def cut(data: bytes) -> bytes:
         return data[: data.rfind(b"\n", 0, MAX_HEAD_BYTES) + 1] or data[:MAX_HEAD_BYTES]
     if body_at == len(data):
         return data
-    length = _CONTENT_LENGTH.search(data, 0, end + 1)
-    body = data[body_at : body_at + int(length[1])] if length else data[body_at:]
-    content_type = "" if body[:2] == b"v=" else _value(_CONTENT_TYPE, data[: end + 1]).lower()
+    at = data.rfind(b"\nContent-Length: ", 0, end)
+    if at >= 0:
+        length = data[at + 17 : data.find(b"\n", at + 17)].strip()
+    else:
+        match = _CONTENT_LENGTH.search(data, 0, end + 1)
+        length = match[1] if match else b""
+    body = data[body_at : body_at + int(length)] if length.isdigit() and len(length) < 10 else data[body_at:]
+    content_type = "" if body[:2] == b"v=" else _value(_CONTENT_TYPE, data, end + 1).lower()
     return data[:body_at] + media_lines(body, content_type)

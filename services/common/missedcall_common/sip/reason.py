@@ -49,6 +49,7 @@ class SipWarning(NamedTuple):
 DIAGNOSTIC_HEADERS = ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics")
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+_CAUSE = re.compile(r"([0-9]{1,4})(?![0-9])")  # `200 text=...`: some forget the semicolon
 _ID = re.compile(r"([0-9]{1,9})(?:\.([0-9A-Za-z.]{1,32}))?")
 
 
@@ -61,9 +62,8 @@ def parse_reasons(values: list[str]) -> list[Reason]:
         if not semicolon or not _TOKEN.fullmatch(protocol):
             continue  # the tail of an unquoted text with a comma in it
         params = parse_params(rest)
-        reasons.append(
-            Reason(protocol.upper(), max(number(params.get("cause", ""), 10_000), 0), params.get("text", ""))
-        )
+        cause = _CAUSE.match(params.get("cause", ""))
+        reasons.append(Reason(protocol.upper(), int(cause[1]) if cause else 0, params.get("text", "")))
     return reasons
 
 

@@ -71,7 +71,7 @@ def branches(head: SipHead) -> tuple[str, str, int]:
     values: list[str] = []
     for line in lines:
         if "," in line:
-            values += split_values(line)
+            values += [value for value in split_values(line) if value[:3].upper() == "SIP"]
         else:
             values.append(line)
     second = _branch_id(values[1]) if len(values) > 1 else ""

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import quote
 
 MAX_PARAMS = 64
 """Parameters read per URI or header value; honest ones have up to 10. Above: `;;;;` costs memory."""
@@ -38,13 +39,21 @@ class SipUri(NamedTuple):
 
 
 _EMPTY = SipUri("", "", "", 0, {}, "", {})
+_SIP = ("sip", "sips", "")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
-_HEX = re.compile(r"%([0-9A-Fa-f]{2})")
+_TAIL = re.compile(r"[;?]")
+_HOST = re.compile(r"[^\x00-\x20\x7f@,;:?&=%\"'<>()\[\]/\\]+")
 _SEPARATORS = str.maketrans("", "", "-.() ")  # RFC 3966 s.3 visual-separator, and the blanks people type
-_NUMBER = re.compile(r"\+?[0-9*#][0-9\-.() *#]*")
-_LOCAL_NUMBER = re.compile(r"[0-9A-Fa-f*#\-.() ]+")  # RFC 3966 s.3 local-number-digits
+_DIGITS = re.compile(r"\+?[*#]*[0-9][0-9*#]*")
+_SPACED_DIGITS = re.compile(r"\+?[*#(]*[0-9][0-9\-.() *#]*")
+_LOCAL_DIGITS = re.compile(r"[0-9A-Fa-f*#\-.() ]+")  # RFC 3966 s.3 local-number-digits
 # RFC 3261 s.25.1 unreserved: what %HH may be replaced by without changing the meaning (s.19.1.4).
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
+_CONTEXT = re.compile(r"\+?[A-Za-z0-9.\-]{1,255}")
+_URN = re.compile(r"[A-Za-z0-9:.\-]{1,64}")
+_USER_CHARS = "-_.!~*'()&=+$,;?/"
+_PLAIN_USER = re.compile(rf"[A-Za-z0-9{re.escape(_USER_CHARS)}]+")  # RFC 3261 s.25.1 user without escapes
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -66,8 +75,9 @@ def parse_uri(text: str) -> SipUri:
     if match and scheme in ("sip", "sips"):
         rest = text[match.end() :]
     elif match and scheme == "tel":
-        number, _, params = text[match.end() :].partition(";")
-        return SipUri("tel", number.strip(), "", 0, _pairs(params) if params else {}, "", {})
+        rest, _, headers = text[match.end() :].partition("?")  # not in RFC 3966, but in History-Info
+        number, _, params = rest.partition(";")
+        return SipUri("tel", number.strip(), "", 0, _pairs(params) if params else {}, headers, {})
     elif "@" in text and not match:
         rest = text
     elif match:
@@ -75,21 +85,21 @@ def parse_uri(text: str) -> SipUri:
     else:
         return _EMPTY
 
-    # The last @ that can end a user part: before any `?`, since escaped headers carry addresses too. A `?`
-    # inside the user part is legal (s.25.1 user-unreserved), so the search begins behind the first @.
+    # `;` and `?` are legal in a user part (RFC 3261 s.25.1 user-unreserved), `@` is not, but it is seen both
+    # there (`user@domain@proxy`) and in parameters (`;target=sip:user@domain`).
     userinfo = ""
     at = rest.find("@")
     if at >= 0:
-        question = rest.find("?", at)
-        at = rest.rfind("@", 0, question if question >= 0 else len(rest))
+        tail = _TAIL.search(rest, at)
+        at = rest.rfind("@", 0, tail.start() if tail else len(rest))
         userinfo, rest = rest[:at], rest[at + 1 :]
     rest, _, headers = rest.partition("?")
     hostport, _, params = rest.partition(";")
-    user, _, user_params = userinfo.partition(";")
+    user, _, user_params = userinfo.partition(":")[0].partition(";")  # a colon begins the password (s.19.1.1)
     host, port = _host_port(hostport)
     return SipUri(
         scheme,
-        user.partition(":")[0].strip(),
+        user.strip(),
         host,
         port,
         _pairs(params) if params else {},
@@ -136,32 +146,45 @@ def _canonical_host(host: str) -> str:
         address = _ipv6(host[1:-1])
         return f"[{address}]" if address else ""
     host = host.lower().rstrip(".")
-    if not host or any(char in host for char in " \t@,\"'<>/\\"):
-        return ""
-    return host
+    return host if _HOST.fullmatch(host) else ""
 
 
-def _unescape_unreserved(match: re.Match[str]) -> str:
+def _canonical_escape(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return "%25"  # a percent sign that escapes nothing
     char = chr(int(match[1], 16))
     return char if char in _UNRESERVED else match[0].upper()
 
 
-def _canonical_user(user: str) -> str:
-    if "%" in user:
-        user = _HEX.sub(_unescape_unreserved, user)
-    number = _as_number(user)
-    return number.replace("#", "%23") if number else user
+def _canonical_user(user: str, *, phone: bool) -> str:
+    number = _as_number(user, phone=phone)
+    if number:
+        return number.replace("#", "%23")
+    if _PLAIN_USER.fullmatch(user):
+        return user
+    return quote(_ESCAPE.sub(_canonical_escape, user), safe=_USER_CHARS + "%", errors="replace")
 
 
-def _as_number(user: str) -> str:
-    """Return the telephone number in a user part, without visual separators; "" if it is none."""
+def _as_number(user: str, *, phone: bool) -> str:
+    """Return the telephone number in a user part, without visual separators; "" if it is none.
+
+    Separators count only in a number that says so, by its plus sign or by `phone` (`tel:`, `;user=phone`):
+    `100-2` is the second device of extension 100 in some exchanges, and not extension 1002.
+    """
     if "%" in user:
-        # `+` and `#` have to be escaped in some places and are in others (`%2B49...`, `%2331%23`).
+        # `+` and `#` have to be escaped in some places, and are in others (`%2B49...`, `%2331%23`).
         user = user.replace("%2B", "+").replace("%2b", "+").replace("%23", "#").replace("%20", " ")
-    if not _NUMBER.fullmatch(user):
-        return ""
-    number = user.translate(_SEPARATORS)
-    return number if any(char.isdigit() for char in number) else ""
+    if _DIGITS.fullmatch(user):
+        return user
+    if (phone or user[:1] == "+") and _SPACED_DIGITS.fullmatch(user):
+        return user.translate(_SEPARATORS)
+    return ""
+
+
+def _extension(params: dict[str, str]) -> str:
+    """Return `;ext=...` with the digits of the extension (RFC 3966 s.5.3), "" if there is none."""
+    digits = params.get("ext", "").translate(_SEPARATORS)
+    return f";ext={digits}" if digits.isascii() and digits.isdigit() else ""
 
 
 def address_of_record(uri: str | SipUri) -> str:
@@ -183,31 +206,30 @@ def _cached_address(text: str) -> str:
 
 
 def _address(uri: SipUri) -> str:
-    if uri.scheme in ("sip", "sips", ""):
+    if uri.scheme in _SIP:
         host = _canonical_host(uri.host)
         if not host:
             return ""
         if not uri.user:
             return f"sip:{host}"
-        extension = uri.userinfo_params.get("ext", "")
-        user = _canonical_user(uri.user)
-        return f"sip:{user};ext={extension}@{host}" if extension else f"sip:{user}@{host}"
+        user = _canonical_user(uri.user, phone=_says_phone(uri))
+        return f"sip:{user}{_extension(uri.userinfo_params) if uri.userinfo_params else ''}@{host}"
     if uri.scheme == "tel":
-        number = _as_number(uri.user) or (
-            uri.user.translate(_SEPARATORS) if _LOCAL_NUMBER.fullmatch(uri.user) else ""
-        )
+        number = _as_number(uri.user, phone=True)
+        if not number and _LOCAL_DIGITS.fullmatch(uri.user):
+            number = uri.user.translate(_SEPARATORS).lower()
         if not number:
             return ""
-        extension = uri.params.get("ext", "").translate(_SEPARATORS)
-        context = "" if number[0] == "+" else uri.params.get("phone-context", "").lower()
-        return (
-            f"tel:{number}"
-            + (f";ext={extension}" if extension else "")
-            + (f";phone-context={context}" if context else "")
-        )
-    if uri.scheme == "urn" and uri.user:
+        context = uri.params.get("phone-context", "") if number[0] != "+" else ""
+        suffix = f";phone-context={context.lower()}" if _CONTEXT.fullmatch(context) else ""
+        return f"tel:{number}{_extension(uri.params)}{suffix}"
+    if uri.scheme == "urn" and _URN.fullmatch(uri.user):
         return f"urn:{uri.user.lower()}"  # RFC 5031: urn:service:sos names whom to reach
     return ""
+
+
+def _says_phone(uri: SipUri) -> bool:
+    return uri.scheme == "tel" or uri.params.get("user", "").lower() == "phone"
 
 
 def telephone_number(uri: str | SipUri) -> str:
@@ -217,4 +239,4 @@ def telephone_number(uri: str | SipUri) -> str:
     """
     if isinstance(uri, str):
         uri = parse_uri(uri)
-    return _as_number(uri.user) if uri.scheme in ("sip", "sips", "tel", "") else ""
+    return _as_number(uri.user, phone=_says_phone(uri)) if uri.scheme == "tel" or uri.scheme in _SIP else ""
