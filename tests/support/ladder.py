@@ -38,6 +38,7 @@ Expectations
     => CALLEE OUTCOME state=retracted              a later verdict that takes the fact back
     => none                                        no verdict
     => ...                                         more verdicts may come, as long as none is a fact
+    OUTCOME may be `one|other` where operators do not care; a value of `*` is anything but empty.
     Exactly these verdicts are due, in any order between callees, in this order for one callee.
 """
 
