@@ -74,14 +74,14 @@ class ListenSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         if not (self.udp or self.tcp or self.tls):
-            raise ValueError("udp, tcp and tls are all empty: expected at least one endpoint to listen on")
+            raise ValueError("listen: udp, tcp and tls are all empty: expected an endpoint in one of them")
         if self.tls and not (self.tls_cert_file and self.tls_key_file):
-            raise ValueError("tls listens, so tls_cert_file and tls_key_file must name files")
+            raise ValueError("listen.tls needs tls_cert_file and tls_key_file")
         for network in self.allow:
             try:
                 ip_network(network)
             except ValueError as error:
-                raise ValueError(f"allow = {network!r}: {error}: expected 192.0.2.0/24") from error
+                raise ValueError(f"listen.allow = {network!r}: {error}: expected 192.0.2.0/24") from error
 
 
 def address_of(endpoint: str) -> Address:
