@@ -32,6 +32,8 @@ class Case:
     primary: str
     """Address of record of the called user; "" if only a machine knows it."""
     leaves: list[Leaf]
+    heads: list[Leaf] = field(default_factory=list)
+    """The caller's last attempt, its end read as if nothing were below it."""
     by_transfer: bool = False
     twins: bool = False
     covered: bool = False
@@ -187,9 +189,19 @@ class Case:
         users = {leaf.user for leaf in (*parallel, started)}
         return [leaf for leaf in self.leaves if leaf.user in users]
 
+    @property
+    def told(self) -> list[Leaf]:
+        """The deciding branches; where a final of theirs was lost, what the caller was told stands for it."""
+        leaves = self.deciding
+        if any(leaf.end is End.OPEN for leaf in leaves):
+            return leaves + [
+                leaf for leaf in self.heads if leaf.branch not in {each.branch for each in leaves}
+            ]
+        return leaves
+
     def any_deciding(self, *ends: End) -> bool:
         """Whether a deciding branch ended so."""
-        return any(leaf.end in ends for leaf in self.deciding)
+        return any(leaf.end in ends for leaf in self.told)
 
     @property
     def rang(self) -> bool:
@@ -207,17 +219,15 @@ class Case:
     @property
     def declined(self) -> Leaf | None:
         """The person's refusal, unless other phones rang on: then it was for one device only (domain row 16)."""
-        for leaf in self.deciding:
+        for leaf in self.told:
             if leaf.end is not End.DECLINED:
                 continue
             refused_ms = leaf.branch.ended_ms
-            went_on = [
-                other
+            went_on = any(
+                other.branch.alerted_ms and other.branch.ended_ms > refused_ms + 2 * TAKEOVER_MS
                 for other in self.deciding
                 if other is not leaf
-                and other.branch.alerted_ms
-                and (not other.branch.ended_ms or other.branch.ended_ms > refused_ms + TAKEOVER_MS * 2)
-            ]
+            )
             if not went_on:
                 return leaf
         return None
@@ -256,6 +266,11 @@ class Case:
         if self.machine is not None:
             ended = min(ended, self.machine.branch.oks[0].at_ms)
         return ended
+
+    @property
+    def ring_at_most_ms(self) -> int:
+        """How long a phone can have rung: from the INVITE where the ringing response was not captured."""
+        return self.ring_end_ms - (self.rang_at_ms or self.began_ms)
 
     @property
     def devices_rung(self) -> int:
@@ -304,12 +319,13 @@ def build(picture: Picture, policy: Policy, root: Leg | None = None) -> Case:
     by_transfer = root is not None
     leg = root or picture.root
     first = called(leg.offer, policy)
-    case = Case(picture, leg, policy, first, [], by_transfer)
+    case = Case(picture, leg, policy, first, [], by_transfer=by_transfer)
     if "acd" in leg.offer.traits and not leg.offer.history:
         case.primary = ""
     case.leaves = _leaves(case, picture, first)
     _judge_answers(case)
-    for leaf in case.leaves:
+    case.heads = [Leaf(branch, first) for branch in case.attempt]
+    for leaf in (*case.leaves, *case.heads):
         leaf.end = end_of(leaf)
     for takeover in picture.takeovers:
         oks = [ok for branch in takeover.branches for ok in branch.oks]

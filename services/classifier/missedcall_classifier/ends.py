@@ -84,9 +84,18 @@ def says(branch: Branch) -> tuple[str, ...]:
     return told
 
 
+PROMPT_MS = 1000
+"""A server that refuses by itself does so within this; a person needs longer (domain rows 13, 14). Less: a slow
+server's refusal reads as a person's. More: a quick person's reads as a server's, and he is told of a call that
+he declined."""
+
+
 def reached(branch: Branch) -> bool:
-    """Whether the request got beyond the first server: a proxy forwarded it, or it rang (domain row 13, 14)."""
-    return branch.parent is not None or branch.vias > 1 or bool(branch.ringing_ms)
+    """Whether the request got beyond the first server: forwarded, rang, or was ended in a person's time."""
+    if branch.parent is not None or branch.children or branch.vias > 1 or branch.ringing_ms:
+        return True
+    final = branch.final
+    return final is not None and final.status == 603 and final.at_ms - branch.first_ms >= PROMPT_MS
 
 
 def rang_ms(branch: Branch) -> int:

@@ -44,7 +44,7 @@ def _not_admitted(case: Case) -> bool:
 
 
 def _blocked(case: Case) -> bool:
-    return any(leaf.end is End.BLOCKED for leaf in case.deciding)
+    return case.any_deciding(End.BLOCKED)
 
 
 def _feature_code(case: Case) -> bool:

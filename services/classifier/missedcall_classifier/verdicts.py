@@ -140,8 +140,8 @@ class Filter(NamedTuple):
 FILTERS: tuple[Filter, ...] = (
     Filter("notified-by-exchange", lambda c, r: c.exchange_notifies and not c.policy.notify_when_exchange_does, "an INFO to Exchange UM was seen: Exchange writes the item (`notify_when_exchange_does`)"),
     Filter("cause-off",            lambda c, r: (r.detail if r.detail == "dnd" else r.cause) not in c.policy.notify, "the cause is not in `notify`"),
-    Filter("unrung",               lambda c, r: r.cause == "caller-cancelled" and not c.rang and not c.policy.notify_unrung, "no phone rang before the caller gave up (`notify_unrung`)"),
-    Filter("short-ring",           lambda c, r: bool(c.rang_at_ms) and c.ring_end_ms - c.rang_at_ms < c.policy.min_ring_s * 1000, "it rang for less than `min_ring_s`"),
+    Filter("unrung",               lambda c, r: r.name in {"caller-cancelled", "server-cancelled"} and not c.rang and not c.policy.notify_unrung, "no phone rang before the caller gave up (`notify_unrung`)"),
+    Filter("short-ring",           lambda c, r: c.ring_at_most_ms < c.policy.min_ring_s * 1000, "it rang for less than `min_ring_s`, or cannot have rung longer"),
     Filter("anonymous",            lambda c, r: c.offer.caller.anonymous and not c.policy.notify_anonymous, "the caller hides his number (`notify_anonymous`)"),
     Filter("internal",             lambda c, r: c.internal and not c.policy.notify_internal, "the caller is of our own `domains` (`notify_internal`)"),
 )
