@@ -148,6 +148,14 @@ def test_a_library_is_heard_from_warning_on_and_without_its_arguments(lines):
     ]
 
 
+def test_a_library_cannot_pass_for_one_of_us(lines):
+    logging.getLogger("somebody.else").warning(
+        "x", extra={"event": "call.judged", "fields": {"rule": "busy"}}
+    )
+
+    assert lines()[0]["event"] == "library.logged"
+
+
 def test_a_librarys_exception_is_written_like_ours(lines):
     try:
         {}["anna@example.org"]
@@ -185,6 +193,29 @@ def test_the_level_decides_what_is_written(lines):
 def test_an_unknown_level_says_which_there_are():
     with pytest.raises(ValueError, match=r"level 'loud': expected debug, info, warning or error"):
         events.configure("loud")
+
+
+def test_mypy_refuses_a_field_that_is_not_in_the_catalogue(tmp_path):
+    program = tmp_path / "leaky.py"
+    program.write_text(
+        "from missedcall_common.runtime.events import Event, emit\n"
+        'emit(Event.CALL_JUDGED, rule="busy")\n'
+        'emit(Event.CALL_JUDGED, call_id="c@example.org")\n'
+        "emit(Event.CALL_JUDGED, rule=1)\n"
+    )
+    mypy = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--cache-dir",
+        str(tmp_path / "cache"),
+    ]
+
+    done = subprocess.run([*mypy, str(program)], capture_output=True, text=True, check=False)
+
+    assert [line.split(":")[1] for line in done.stdout.splitlines() if ": error:" in line] == ["3", "4"]
 
 
 def test_a_program_writes_its_lines_to_standard_error():

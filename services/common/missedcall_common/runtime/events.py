@@ -57,7 +57,7 @@ class Event(StrEnum):
 
     NOTICE_SENT = "notice.sent", INFO, "The target took responsibility for a notice"
     NOTICE_RETRY_SCHEDULED = "notice.retry_scheduled", WARNING, "An attempt failed and will be repeated"
-    NOTICE_SKIPPED = "notice.skipped", INFO, "No notice is due: policy, preference or an earlier delivery"
+    NOTICE_SUPPRESSED = "notice.suppressed", INFO, "No notice is due: policy, preference, earlier delivery"
     NOTICE_DEAD_LETTERED = "notice.dead_lettered", ERROR, "A notice was given up: a person has to look"
     CHANNEL_SUSPENDED = (
         "channel.suspended",
@@ -125,8 +125,12 @@ class Fields(TypedDict, total=False):
 
     channel: str
     delivery_id: str
+    """Id of the delivery: a hash of fact, channel and recipient."""
     failure: str
-    attempt: int
+    failures: int
+    attempts: int
+    ref: str
+    """What the target calls the notice: a queue id, a status."""
     wait_s: float
     took_s: float
 
@@ -191,9 +195,9 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
         }
         event = getattr(record, "event", None)
-        if isinstance(event, Event):
-            line |= {"event": event.value, **_allowed(record.__dict__["fields"])}
-            exc = record.__dict__["exc"]
+        if isinstance(event, str) and record.name.partition(".")[0] == _LOGGER.name:
+            line |= {"event": str(event), **_allowed(getattr(record, "fields", {}))}
+            exc = getattr(record, "exc", None)
         else:
             line |= {
                 "event": Event.LIBRARY_LOGGED.value,

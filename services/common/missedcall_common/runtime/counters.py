@@ -1,0 +1,54 @@
+"""What the counted names mean: the words of `replay --stats`, of the running pipeline and of the manual.
+
+Rule 1: a core counts by plain name in a Counter; every name, or the family that it begins with, is a row here.
+Rule 2: what is received is either decided on or counted as lost under a cause; nothing disappears.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+COUNTERS: Mapping[str, str] = MappingProxyType(
+    {
+        # Taking in
+        "received": "Datagrams and frames received, before anything is decided about them",
+        "connections.opened": "TCP and TLS connections accepted",
+        "connections.skipped-bytes": "Bytes of a stream skipped until the next frame began",
+        "connections.timed-out": "Connections closed after a silence longer than idle_s",
+        "connections.": "Connections turned away, by cause",
+        "dropped.": "Received and dropped before decoding, by cause: kernel, not-allowed, socket-error ...",
+        # Understanding
+        "auth": "HEP packets without the authenticate key that is configured",
+        "malformed-hep": "Frames that are no HEP packet",
+        "malformed-sip": "Messages without what every SIP message has: start line, Call-ID, sender, time",
+        "not-ip": "Captured frames that carry no IP, or a protocol above it that carries no SIP",
+        "not-sip": "HEP packets, datagrams and streams that carry something else",
+        "tls": "Encrypted streams in a capture: nothing can be read in them",
+        "tcp-gap": "Holes in a captured TCP stream; reading goes on behind them",
+        "fragments-incomplete": "IP datagrams of which a fragment is missing",
+        "diagnostic": "Trace records that are no messages (TF_DIAG)",
+        "time-replaced": "Messages whose capture time cannot be; the receive time stands instead",
+        "limit": "A bound held: something larger or longer than we take was left out or decided early",
+        "accepted": "Messages taken into the store: from here on none is lost or decided twice",
+        "batches": "Batches written, ticks included",
+        "turns": "Transactions: batches, decisions, state and position committed together",
+        # Deciding
+        "noise-method": "Messages of methods that decide no call: OPTIONS, REGISTER, SUBSCRIBE ...",
+        "duplicate": "Repeats: retransmissions, and one message captured at several points",
+        "gap": "Batches that never came, by the collectors' sequence numbers",
+        "invite-unseen": "Messages of calls whose INVITE was not captured, or that were decided long ago",
+        "verdicts": "Decided calls and users",
+        "facts": "Missed calls published, retractions included",
+        "outcome-": "Decided calls and users, by outcome",
+        # Telling
+        "unrouted:": "Missed calls that no recipient is told of, by reason",
+    }
+)
+"""By name; a row that ends in `.`, `-` or `:` is a family, and the rest of the name the cause."""
+
+
+def meaning(name: str) -> str | None:
+    """Return what a name means; None if it is not in the catalogue."""
+    if name in COUNTERS:
+        return COUNTERS[name]
+    families = [row for row in COUNTERS if row.endswith((".", "-", ":")) and name.startswith(row)]
+    return COUNTERS[max(families, key=len)] if families else None
