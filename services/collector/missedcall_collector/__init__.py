@@ -1,0 +1,1 @@
+"""Captured SIP in, batches of SIP messages out."""

@@ -1,0 +1,121 @@
+"""SipMessages to CaptureBatches: the unit that is numbered, stored and committed.
+
+Rule 1: a batch has one partition; its number is one more than that of the partition's batch before it.
+Rule 2: the clock in a batch is never before a `received_ms` in it, and never goes back.
+Rule 3: messages stay in the order in which they were added.
+Rule 4: a partition that has nothing to say says so: an empty batch each `tick_ms` moves its clock on.
+"""
+
+from typing import TypeAlias
+
+from missedcall_schemas.records import CaptureBatch, SipMessage
+
+from .correlation import partition
+
+MAX_MESSAGES = 500
+"""Fewer: the cost per record shows. More: nothing gained, and a transaction that takes longer to repeat."""
+
+MAX_BYTES = 524_288
+"""Below Kafka's default `max.request.size` of 1 MiB, with room for one more message of the largest size."""
+
+LINGER_MS = 50
+"""How long a message waits for company. Less: smaller batches. More: the notice comes later."""
+
+TICK_MS = 1_000
+"""How long a partition may be silent. Less: more empty records. More: calls end later on quiet partitions."""
+
+_OVERHEAD = 256  # bytes of a record beside its head, about
+
+Batch: TypeAlias = tuple[int, CaptureBatch]
+"""A partition and its batch."""
+
+
+class Batcher:
+    """One collector's numbering, for all partitions.
+
+    Call `add` for each message, `due` at least every `LINGER_MS`, and `flush` at the end; publish what they
+    return, in that order.
+    """
+
+    def __init__(
+        self,
+        collector: str,
+        incarnation: int,
+        partitions: int = 1,
+        *,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        linger_ms: int = LINGER_MS,
+        tick_ms: int = TICK_MS,
+    ) -> None:
+        self._collector = collector
+        self._incarnation = incarnation
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._linger_ms = linger_ms
+        self._tick_ms = tick_ms
+        self._open = [_Open() for _ in range(partitions)]
+        self._clock_ms = 0
+
+    @property
+    def clock_ms(self) -> int:
+        """The latest time seen, milliseconds since the epoch."""
+        return self._clock_ms
+
+    def add(self, message: SipMessage, now_ms: int) -> list[Batch]:
+        """Take a message; return the batch that it completes, or that had waited long enough before it."""
+        number = partition(message.key, len(self._open)) if len(self._open) > 1 else 0
+        batch = self._open[number]
+        self._clock_ms = max(self._clock_ms, now_ms, message.received_ms)
+        closed: list[Batch] = []
+        size = len(message.head) + _OVERHEAD
+        if batch.messages and (
+            self._clock_ms - batch.since_ms >= self._linger_ms or batch.bytes + size > self._max_bytes
+        ):
+            closed.append(self._close(number))
+        if not batch.messages:
+            batch.since_ms = self._clock_ms
+        batch.messages.append(message)
+        batch.bytes += size
+        if len(batch.messages) >= self._max_messages:
+            closed.append(self._close(number))
+        return closed
+
+    def due(self, now_ms: int) -> list[Batch]:
+        """Return the batches that have waited long enough, and a tick for each partition that was silent."""
+        self._clock_ms = clock = max(self._clock_ms, now_ms)
+        return [
+            self._close(number)
+            for number, batch in enumerate(self._open)
+            if clock - batch.closed_ms >= self._tick_ms
+            or (batch.messages and clock - batch.since_ms >= self._linger_ms)
+        ]
+
+    def flush(self, now_ms: int) -> list[Batch]:
+        """Return every batch that has messages."""
+        self._clock_ms = max(self._clock_ms, now_ms)
+        return [self._close(number) for number, batch in enumerate(self._open) if batch.messages]
+
+    def _close(self, number: int) -> Batch:
+        batch = self._open[number]
+        record = CaptureBatch(
+            self._collector, self._incarnation, batch.sequence, self._clock_ms, tuple(batch.messages)
+        )
+        batch.sequence += 1
+        batch.messages = []
+        batch.bytes = 0
+        batch.closed_ms = self._clock_ms
+        return number, record
+
+
+class _Open:
+    """The batch of one partition that is being filled."""
+
+    __slots__ = ("bytes", "closed_ms", "messages", "sequence", "since_ms")
+
+    def __init__(self) -> None:
+        self.messages: list[SipMessage] = []
+        self.bytes = 0
+        self.sequence = 0
+        self.since_ms = 0
+        self.closed_ms = 0

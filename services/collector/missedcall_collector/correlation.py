@@ -1,0 +1,81 @@
+"""The key by which messages of one call find each other, and so the partition that decides it.
+
+Rule 1: the key is made of one message alone, the same for every collector and after every restart.
+Rule 2: an identifier that an agent or proxy made to join legs beats the Call-ID; one that only looks so is
+        worse than none, because it tears one leg apart.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from zlib import crc32
+
+MAX_KEY = 256
+"""Characters of a key. RFC 3261 sets no limit on a Call-ID; nothing in use is longer than 128."""
+
+_CHANNEL = re.compile(r"[A-Za-z0-9_]{1,32}/.{1,200}-[0-9a-f]{8}(?:;[12])?\Z")
+"""An Asterisk channel name, `PJSIP/alice-0000002a`: res_hep with `uuid_type = channel` puts it into 0x11. It
+names one side of one leg, and its first messages come without it."""
+
+_REMEMBERED = 16_384  # Call-IDs without suffix; a call sends some 20 messages, so one in 20 is computed
+
+
+class CorrelationRules:
+    """What the operator says about identifiers in his network.
+
+    Args:
+        headers: names of headers that carry the A-leg's Call-ID; the first of them that is present counts.
+        suffixes: regular expressions of what a B2BUA appends to the A-leg's Call-ID.
+
+    Raises:
+        re.error: a suffix is not a regular expression.
+    """
+
+    def __init__(self, headers: Iterable[str] = (), suffixes: Iterable[str] = ()) -> None:
+        self._headers = tuple(b"\n" + name.strip().lower().encode() for name in headers)
+        either = "|".join(f"(?:{suffix})" for suffix in suffixes)
+        self._suffix = re.compile(f"(?:{either})+\\Z") if either else None
+        self.stem = lru_cache(maxsize=_REMEMBERED)(self._stem)
+
+    def _stem(self, identifier: str) -> str:
+        """Return the identifier that a suffix was appended to, at most `MAX_KEY` characters of it."""
+        found = self._suffix.search(identifier) if self._suffix is not None else None
+        return identifier[: found.start() if found and found.start() else MAX_KEY][:MAX_KEY]
+
+    def header_value(self, head: bytes) -> str:
+        """Return the value of the first configured header in `head`, "" if there is none."""
+        lower = head.lower()
+        for name in self._headers:
+            at = lower.find(name)
+            while at >= 0:
+                at += len(name)
+                line_end = lower.find(b"\n", at)
+                before, colon, value = head[at : line_end if line_end >= 0 else len(head)].partition(b":")
+                if colon and not before.strip(b" \t") and value.strip():
+                    return value.strip().decode("utf-8", "replace")
+                at = lower.find(name, at)
+        return ""
+
+
+def leg_joiner(correlation_id: str, call_id: str) -> str:
+    """Return HEP's correlation id if it can join legs, else ""."""
+    if not correlation_id or correlation_id == call_id or _CHANNEL.match(correlation_id):
+        return ""
+    return correlation_id
+
+
+def correlation_key(rules: CorrelationRules, head: bytes, call_id: str, joiner: str = "") -> str:
+    """Return the key of a message.
+
+    Args:
+        rules: what this network's identifiers look like.
+        head: the message's head.
+        call_id: its Call-ID.
+        joiner: HEP's correlation id as `leg_joiner` leaves it.
+    """
+    return rules.stem(joiner or rules.header_value(head) or call_id)
+
+
+def partition(key: str, partitions: int) -> int:
+    """Return the partition of `sip-transactions` that decides about `key`."""
+    return crc32(key.encode("utf-8", "surrogatepass")) % partitions

@@ -1,0 +1,136 @@
+"""From captured bytes to SipMessages: what is no use to a decision is dropped here, and counted by cause.
+
+Rule 1: every payload ends as messages or as a count; the names of the counts are `CAUSES`.
+Rule 2: only what routing and the noise filter need is read; parsing is the classifier's, which has a queue.
+Rule 3: when something was captured is what the agent says, unless it cannot be; then it is when we got it.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from hmac import compare_digest
+
+from missedcall_common.sip.peek import cut, peek
+from missedcall_schemas.records import SipMessage
+
+from .correlation import CorrelationRules, correlation_key, leg_joiner
+from .hep import decode
+from .hep_packet import SIP, TRANSPORTS, HepError, HepLimitError, HepPacket
+from .sip_stream import split
+
+NEEDED = frozenset({"INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO"})
+"""Methods, of a request or in a response's CSeq, that say something about a call. INFO: Lync's front end asks
+Exchange UM by it to write a missed call item."""
+
+MAX_CALL_ID = 512
+"""Characters. Below: a long one (an SBC appends to what it got) is not a call. Above: state per open call."""
+
+AHEAD_MS = 600_000
+"""How far an agent's clock may be ahead of ours. Below: one call's times come from two clocks, because an
+honest clock without NTP passes the bound in the middle. Above: a notice names a time that is yet to come."""
+
+CAUSES = {
+    "noise-method": "a method that says nothing about a call (OPTIONS, REGISTER, ...)",
+    "not-sip": "a payload, or a TCP stream, that is not SIP",
+    "tls": "a TCP stream that is encrypted",
+    "malformed-sip": "SIP without a readable Call-ID or CSeq",
+    "malformed-hep": "not a HEP packet",
+    "auth": "HEP with a wrong key, or without one",
+    "limit": "larger, or more of it, than any honest sender writes",
+    "time-replaced": "HEP with a time that cannot be: taken as captured when received (not dropped)",
+    "fragments-incomplete": "an IP datagram whose other fragments never came",
+    "tcp-gap": "a hole in a TCP stream (the messages around it may be lost)",
+    "not-ip": "a packet that carries neither UDP nor TCP over IP",
+    "diagnostic": "a trace record that is not a message (TF_DIAG, TF_COMPONENT)",
+}
+"""What `Intake.counts` counts."""
+
+
+class Intake:
+    """Stateless but for its counts.
+
+    Args:
+        rules: how the correlation key is found.
+        auth_keys: the keys of which a HEP packet must carry one (chunk 0x0e); empty: none is asked for.
+            Several, so that a new one can be rolled out before the old one is withdrawn.
+    """
+
+    def __init__(self, rules: CorrelationRules | None = None, auth_keys: Collection[bytes] = ()) -> None:
+        self.counts: Counter[str] = Counter()
+        self._rules = rules or CorrelationRules()
+        self._auth_keys = tuple(auth_keys)
+
+    def from_frame(self, frame: bytes, received_ms: int) -> list[SipMessage]:
+        """Return the messages in one HEP datagram or stream frame."""
+        packet = self.packet(frame)
+        return self.from_hep(packet, received_ms) if packet is not None else []
+
+    def packet(self, frame: bytes) -> HepPacket | None:
+        """Return the HEP packet in one datagram or stream frame; None if it is not HEP, which is counted."""
+        try:
+            return decode(frame)
+        except HepLimitError:
+            self.counts["limit"] += 1
+        except HepError:
+            self.counts["malformed-hep"] += 1
+        return None
+
+    def from_hep(self, packet: HepPacket, received_ms: int) -> list[SipMessage]:
+        """Return the messages in a HEP packet: one as a rule."""
+        if self._auth_keys and not self._knows(packet.auth_key):
+            self.counts["auth"] += 1
+            return []
+        if packet.protocol_type != SIP:
+            self.counts["not-sip"] += 1
+            return []
+        captured_ms = packet.captured_ms
+        if captured_ms is None or captured_ms > received_ms + AHEAD_MS:
+            self.counts["time-replaced"] += 1
+            captured_ms = received_ms
+        transport = TRANSPORTS.get(packet.ip_protocol, "")
+        agent = packet.agent
+        messages = []
+        for payload in split(packet.payload):
+            message = self.from_sip(
+                payload,
+                packet.src,
+                packet.dst,
+                transport,
+                captured_ms,
+                received_ms,
+                agent,
+                packet.correlation_id,
+            )
+            if message is not None:
+                messages.append(message)
+        return messages
+
+    def from_sip(
+        self,
+        payload: bytes,
+        src: str,
+        dst: str,
+        transport: str,
+        captured_ms: int,
+        received_ms: int,
+        agent: str = "",
+        correlation_id: str = "",
+    ) -> SipMessage | None:
+        """Return the record of one SIP message; None if it is of no use, and why is counted."""
+        method, status, _, call_id = peek(payload)
+        if method not in NEEDED:
+            self.counts["noise-method" if method else "malformed-sip" if status else "not-sip"] += 1
+            return None
+        if not call_id:
+            self.counts["malformed-sip"] += 1
+            return None
+        if len(call_id) > MAX_CALL_ID:
+            self.counts["limit"] += 1
+            return None
+        head = cut(payload)
+        joiner = leg_joiner(correlation_id, call_id) if correlation_id else ""
+        key = correlation_key(self._rules, head, call_id, joiner)
+        return SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)
+
+    def _knows(self, key: bytes) -> bool:
+        # in constant time: how long it takes must not tell how much of a key was right
+        return any(compare_digest(key, known) for known in self._auth_keys)

@@ -1,0 +1,124 @@
+"""SIP over a stream: messages told apart by Content-Length (RFC 3261 s.18.3).
+
+Rule 1: a message is what a receiver would take for one; where that cannot be told (a length that lies, a gap
+        in the capture, a start in the middle) the stream is searched for the next start line.
+Rule 2: a message whose head is whole is never thrown away for its body: the head decides about a call.
+Rule 3: memory is bounded by the largest message, work by the input's length.
+"""
+
+import re
+
+MAX_HEAD = 65_536
+"""Bytes of a head; `missedcall_common.sip.message` reads no more either."""
+
+MAX_BODY = 262_144
+"""Bytes of a body. Below: a conference's SDP or a presence document loses sync. Above: memory per connection."""
+
+MAX_START_LINE = 8_192
+"""Bytes of a start line. Below: a Request-URI with embedded headers is not found again after a gap. Above: that
+many bytes of something else are kept to see whether a start line comes of them."""
+
+_RULE = (
+    rb"(?:SIP/2\.0[ \t]+[1-6][0-9][0-9]\b"
+    rb"|[A-Za-z][A-Za-z0-9\-.!%*_+`'~]{1,31}[ \t]+[^\s][^\r\n]{0,8191}?[ \t]SIP/2\.0[ \t]*\r?$)"
+)
+_START = re.compile(_RULE, re.MULTILINE)
+_START_OF_LINE = re.compile(b"^" + _RULE, re.MULTILINE)
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_LENGTH = re.compile(rb"\n(?:Content-Length|l)[ \t]*:\s*([0-9]{1,9})", re.IGNORECASE)
+_BETWEEN = re.compile(rb"[\r\n\0 \t]*")  # keep-alives (RFC 5626 s.3.5.1), and what sloppy peers pad with
+
+
+class SipStream:
+    """Cuts one direction of a connection into messages."""
+
+    def __init__(self) -> None:
+        self.resyncs = 0
+        """How often the next start line had to be searched for."""
+        self.fruitless = 0
+        """Bytes since the last message: how a stream of something else shows."""
+        self._buffer = bytearray()
+        self._searched = 0
+        self._need = 0
+        self._lost = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a message that is not complete yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the messages that `data` completes, in order."""
+        self._buffer += data
+        self.fruitless += len(data)
+        return self._cut(final=False) if len(self._buffer) >= self._need else []
+
+    def gap(self) -> list[bytes]:
+        """Call where bytes are missing, or at the end; return the message that they cut short, if any."""
+        messages = self._cut(final=True)
+        self._buffer.clear()
+        self._searched = self._need = 0
+        return messages
+
+    def _cut(self, *, final: bool) -> list[bytes]:
+        messages: list[bytes] = []
+        buffer = self._buffer
+        at = 0
+        while True:
+            at = self._start(at, final=final)
+            if _START.match(buffer, at) is None:
+                break
+            head = _HEAD_END.search(buffer, max(at, self._searched))
+            if head is None and len(buffer) - at <= MAX_HEAD:
+                self._searched = max(at, len(buffer) - 3)
+                break
+            if head is None or head.end() - at > MAX_HEAD:
+                at += 1
+                continue
+            self._need = self._stop(at, head.end())
+            if self._need > len(buffer) and not final:
+                self._need -= at
+                break
+            stop = min(self._need, len(buffer))
+            messages.append(bytes(buffer[at:stop]))
+            at = stop
+            self._need = self.fruitless = 0
+            self._lost = False
+        del buffer[:at]
+        self._searched = max(0, self._searched - at)
+        return messages
+
+    def _start(self, at: int, *, final: bool) -> int:
+        """Return where the next start line is, or else from where on the buffer has to be kept."""
+        buffer = self._buffer
+        blank = _BETWEEN.match(buffer, at)
+        at = blank.end() if blank else at
+        if at == len(buffer) or _START.match(buffer, at):
+            return at
+        if len(buffer) - at < MAX_START_LINE and buffer.find(b"\n", at) < 0 and not final:
+            return at  # the line may still become one
+        if not self._lost:
+            self._lost = True
+            self.resyncs += 1
+        found = _START_OF_LINE.search(buffer, at + 1)
+        if found:
+            return found.start()
+        return max(at + 1, buffer.rfind(b"\n") + 1, len(buffer) - MAX_START_LINE)
+
+    def _stop(self, at: int, body_at: int) -> int:
+        """Return where the message whose head is `at` to `body_at` ends, perhaps beyond the buffer."""
+        length = _LENGTH.search(self._buffer, at, body_at)
+        if length is None:  # a MUST over streams (s.20.14), and left out nevertheless
+            following = _START_OF_LINE.search(self._buffer, body_at)
+            return following.start() if following else len(self._buffer)
+        size = int(length[1])
+        return body_at + size if size <= MAX_BODY else body_at
+
+
+def split(payload: bytes) -> list[bytes]:
+    """Return the messages in one payload: nearly always itself; agents join what came in one TCP segment."""
+    body_at = payload.find(b"\r\n\r\n") + 4
+    if body_at < 4 or payload.find(b"SIP/2.0", body_at) < 0:
+        return [payload]
+    stream = SipStream()
+    return stream.feed(payload) + stream.gap() or [payload]

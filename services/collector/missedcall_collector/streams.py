@@ -1,0 +1,118 @@
+"""All TCP connections of a capture: from segments to SIP messages and HEP frames.
+
+Rule 1: what a stream carries is told by its content, not by its port.
+Rule 2: memory is bounded in all, not per connection: the connection unused for longest gives way.
+Rule 3: a stream that cannot be read is given up once and costs nothing more; `tls` and `not-sip` count them.
+"""
+
+import struct
+from collections import Counter
+from typing import TypeAlias
+
+from .hep_stream import HepStream
+from .sip_stream import SipStream
+from .tcp import GAP, Direction
+
+Key: TypeAlias = tuple[bytes, int, bytes, int]
+"""Packed source address, source port, packed destination address, destination port."""
+
+MAX_STREAMS = 16_384
+"""Directions kept. Fewer: a SIP trunk quiet behind a port scan starts anew in the middle. More: 1 kB each."""
+
+MAX_BYTES = 1 << 26
+"""Bytes that all incomplete messages and early segments may take."""
+
+_FRUITLESS = 65_536  # bytes without a SIP message after which a stream is something else
+
+_HEADER = struct.Struct("!HHI4xH").unpack_from  # ports, sequence number, data offset and flags
+_FIN, _SYN, _RST = 1, 2, 4
+_TLS = frozenset({20, 21, 22, 23})  # record types, followed by version 3.x: RFC 8446 s.5.1
+
+
+class _Stream:
+    """One direction: its order, and what cuts it into messages; None once it is given up."""
+
+    __slots__ = ("bytes", "decided", "direction", "framer")
+
+    def __init__(self) -> None:
+        self.direction = Direction()
+        self.framer: SipStream | HepStream | None = SipStream()
+        self.decided = False
+        self.bytes = 0
+
+    @property
+    def pending(self) -> int:
+        return self.direction.held_bytes + (self.framer.pending if self.framer else 0)
+
+
+class Streams:
+    """The TCP side of one capture."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+        self._streams: dict[Key, _Stream] = {}
+        self._bytes = 0
+
+    def segment(self, source: bytes, destination: bytes, tcp: bytes, now_ms: int) -> list[tuple[Key, bytes]]:
+        """Return the SIP messages and HEP frames that this segment completes, and where each belongs."""
+        if len(tcp) < 20:
+            return []
+        source_port, destination_port, sequence, bits = _HEADER(tcp)
+        data = tcp[(bits >> 12) * 4 :]
+        if not data and not bits & (_FIN | _SYN | _RST):
+            return []
+        key = (source, source_port, destination, destination_port)
+        stream = self._streams.pop(key, None) or _Stream()
+        self._streams[key] = stream  # put last: used last
+        out = [
+            (key, message)
+            for piece in stream.direction.receive(sequence, data, now_ms, syn=bool(bits & _SYN))
+            for message in self._messages(stream, piece)
+        ]
+        self._bytes -= stream.bytes
+        stream.bytes = stream.pending
+        self._bytes += stream.bytes
+        if bits & (_FIN | _RST) and not stream.direction.held_bytes:
+            out += self._close(key)
+        while len(self._streams) > MAX_STREAMS or self._bytes > MAX_BYTES:
+            self._counts["limit"] += 1
+            out += self._close(next(iter(self._streams)))
+        return out
+
+    def close(self) -> list[tuple[Key, bytes]]:
+        """Return what the end of the capture leaves incomplete but readable."""
+        out = []
+        while self._streams:
+            out += self._close(next(iter(self._streams)))
+        return out
+
+    def _close(self, key: Key) -> list[tuple[Key, bytes]]:
+        stream = self._streams.pop(key)
+        self._bytes -= stream.bytes
+        messages = [m for piece in stream.direction.close() for m in self._messages(stream, piece)]
+        if stream.framer is not None:
+            messages += stream.framer.gap()
+        return [(key, message) for message in messages]
+
+    def _messages(self, stream: _Stream, piece: bytes | None) -> list[bytes]:
+        """Return the messages that a piece of the stream, or a gap in it, completes."""
+        if stream.framer is None:
+            return []
+        if piece is GAP:
+            self._counts["tcp-gap"] += 1
+            return stream.framer.gap()
+        if not stream.decided:
+            if piece[1:2] == b"\3" and piece[0] in _TLS:
+                self._counts["tls"] += 1
+                stream.framer = None
+                return []
+            if b"HEP3" in piece or b"EEP3" in piece:
+                stream.framer = HepStream()
+                stream.decided = True
+        messages = stream.framer.feed(piece)
+        if messages:
+            stream.decided = True
+        elif isinstance(stream.framer, SipStream) and stream.framer.fruitless > _FRUITLESS:
+            self._counts["not-sip"] += 1
+            stream.framer = None
+        return messages
