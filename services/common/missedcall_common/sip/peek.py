@@ -41,6 +41,7 @@ _FIRST_BYTES = frozenset(bytes([byte]) for byte in b"-.!%*_+`'~0123456789") | fr
 _TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]{1,64}")
 # SIP/7.0 looks like SIP too: to be counted as malformed, not as some other protocol.
 _VERSION = re.compile(rb"SIP/[0-9.]{1,8}", re.IGNORECASE)
+_RESPONSE = re.compile(rb"SIP/[0-9.]{1,8}[ \t]+[0-9]", re.IGNORECASE)
 _STATUS_LINE = re.compile(rb"SIP/[0-9.]{1,8}[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _CALL_ID = re.compile(rb"\n(?:Call-ID|i)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _CSEQ = re.compile(rb"\nCSeq[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
@@ -79,7 +80,7 @@ def looks_like_sip(data: bytes) -> bool:
         first = data[:1]
     if first not in _FIRST_BYTES:
         return False
-    return _STATUS_LINE.match(data) is not None or _request_method(data) != ""
+    return _RESPONSE.match(data) is not None or _request_method(data) != ""
 
 
 def peek(data: bytes) -> Peek:

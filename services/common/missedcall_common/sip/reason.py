@@ -97,6 +97,6 @@ def parse_warnings(values: list[str]) -> list[SipWarning]:
     for value in split_all(values)[:MAX_REASONS]:
         code, _, rest = value.partition(" ")
         agent, _, text = rest.strip().partition(" ")
-        if len(code) == 3 and number(code) >= 100:  # RFC 4475 s.3.3.9 scalarlg sends 1812
+        if len(code) == 3 and number(code) >= 100:  # RFC 4475 s.3.1.2.5 sends 1812
             warnings.append(SipWarning(int(code), unquote(text), agent))
     return warnings

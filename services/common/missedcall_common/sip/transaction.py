@@ -53,7 +53,7 @@ def _branch_id(value: str) -> str:
     via = _parse_via(value)
     if via is None:
         return ""
-    # RFC 4475 s.3.3.1 badbranch: the cookie alone identifies nothing; then as with an RFC 2543 peer.
+    # RFC 4475 s.3.2.1: the cookie alone identifies nothing; then as with an RFC 2543 peer.
     if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
         return via.branch
     return f"{via.sent_by}/{via.branch}"
