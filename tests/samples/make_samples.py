@@ -9,6 +9,7 @@ call promises; the demo holds the pipeline to it.
 
 import json
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,11 @@ SOURCE = "(SIPStack,SIPAdminLog::ProtocolRecord::Flush:ProtocolRecord.cpp(265))"
 SAMPLES = ROOT / "services" / "embedded" / "missedcall_embedded" / "samples"
 sys.path.insert(0, str(HERE.parent))
 
-from support import ladder  # noqa: E402 - found through the line above
+from msgspec.structs import replace  # noqa: E402 - after the line above, which `support` needs
+from support import ladder  # noqa: E402
+from support.ladder_capture import EPOCH_MS, record  # noqa: E402
+
+from missedcall_collector.pcap_writer import write_pcap  # noqa: E402
 
 
 def main() -> int:
@@ -68,21 +73,27 @@ def promise(trace: ladder.Trace, name: str) -> dict[str, object]:
         "claim": trace.claim,
         "call_id": trace.network.call_id("a"),
         "verdicts": [
-            {"callee": trace.aor(line.callee), "outcome": line.outcome, "cause": line.cause}
+            {
+                "callee": trace.aor(line.callee),
+                "outcome": line.outcome,
+                "cause": line.cause,
+                "mailbox": f"{line.callee}@example.com",
+            }
             for line in trace.expected
         ],
     }
 
 
 def pcap(trace: ladder.Trace) -> bytes:
-    """Return the ladder as a pcap file."""
-    path = SAMPLES / f".{trace.name}.pcap"
-    SAMPLES.mkdir(exist_ok=True)
-    try:
-        ladder.to_pcap(trace, path)
+    """Return the ladder as a pcap file, bodies whole."""
+    messages = [
+        replace(record(trace.network, sent, EPOCH_MS + round(sent.at * 1000), 0), head=sent.wire)
+        for sent, _ in trace.sent
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.pcap"
+        write_pcap(path, messages)
         return path.read_bytes()
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def lync_trace(trace: ladder.Trace) -> bytes:

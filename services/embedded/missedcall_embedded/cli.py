@@ -10,8 +10,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from importlib import import_module, metadata
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from .target import target
 
@@ -132,9 +134,10 @@ def _takes_captures(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--zone",
-        default="UTC",
+        type=_zone,
+        default=UTC,
         metavar="ZONE",
-        help="time zone of Lync traces, which state none: UTC (default), Europe/Berlin, +01:00",
+        help="time zone of Lync traces, which state none: UTC (default), Europe/Berlin",
     )
 
 
@@ -148,6 +151,20 @@ def _takes_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="take the [decide] section of this configuration"
     )
+
+
+def _zone(text: str) -> tzinfo:
+    """Return a time zone.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none of this name.
+    """
+    try:
+        return UTC if text == "UTC" else ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time zone; expected a name of the IANA database such as Europe/Berlin"
+        ) from None
 
 
 def _positive(text: str) -> float:
