@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from support.sip_lab_calls import (
     CALLS,
@@ -89,7 +90,7 @@ class Lab:
         self.net = ""
         self._softphones: dict[str, SoftphoneControl] = {}
 
-    async def __aenter__(self) -> "Lab":
+    async def __aenter__(self) -> Self:
         if reason := missing():
             raise LabError(reason)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -266,13 +267,12 @@ class Lab:
     def acc_rows(self) -> list[AccRow]:
         """What Kamailio's acc module has written, oldest first. Complete after the lab has ended."""
         rows = []
-        for path in sorted((self.directory / "acc").glob("*.log")):
+        for path in (self.directory / "acc").glob("*.log"):
             table = path.name.rpartition("_")[0]
             for line in path.read_text().splitlines():
-                method, _, _, call_id, code, phrase, at, *extra = line.split("|")
-                caller, to_user, target_user, target_host = extra[-4:]
-                target = f"{target_user}@{target_host}"
-                rows.append((at, AccRow(table, method, call_id, code, phrase, caller, to_user, target)))
+                method, _, _, call_id, code, phrase, _, at, caller, to_user, *target = line.split("|")
+                row = AccRow(table, method, call_id, code, phrase, caller, to_user, "@".join(target))
+                rows.append((float(at), row))
         return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
     async def _wait_bound(self, program: Program, host: int, *, tcp: bool = False) -> None:

@@ -2,8 +2,8 @@
 
 Rule 1: a call's name is the called user's name, so that one name leads from here to the capture, to
         Kamailio's rows and to the fact.
-Rule 2: who is called only once needs no name in `expected` beside `callee`; everybody else who may be
-        touched (a deputy, a group's member) is listed too. Nobody outside this file may miss a call.
+Rule 2: `fate` is what happened to the called user. Nobody else may miss a call: no deputy, no member of a
+        group, no caller, nobody who made noise.
 Rule 3: two branches of one call never end at one phone: SIPp knows a call by its Call-ID alone.
 """
 
@@ -94,6 +94,13 @@ class Call:
     """User part; `caller-<callee>` unless the proxy has to challenge him."""
     talk_ms: int = 1500
     transport: str = "u1"
+    seen_as: Fate | None = None
+    """What the signalling lets one decide, where that is not what happened."""
+
+    @property
+    def decided(self) -> Fate:
+        """What has to be decided."""
+        return self.seen_as or self.fate
 
 
 def at(*hosts: int) -> tuple[str, ...]:
@@ -161,7 +168,7 @@ CALLS = (
     Call("busy-answered", "forwarded on busy (Diversion), answered", "caller_talks", ELSEWHERE,
          at(BUSY), (("busy-deputy", "14"),)),
     Call("bare-answered", "forwarded on no answer without any header saying so, answered", "caller_talks",
-         ELSEWHERE, at(RINGS), (("bare-deputy", "14"),)),
+         ELSEWHERE, at(RINGS), (("bare-deputy", "14"),), seen_as=ANSWERED),
     Call("spiral-unanswered", "forwarded through the proxy once more, not answered", "caller_waits",
          NO_ANSWER, at(RINGS), (("spiral-deputy", "12"),)),
     Call("follow-answered", "the phone redirects (302), the proxy follows, answered", "caller_talks",
@@ -188,7 +195,7 @@ CALLS = (
 
     # Real user agents (baresip); the registrations are theirs.
     Call("phone-cancelled", "baresip rings, the caller cancels", "caller_cancels", CANCELLED),
-    Call("phone-rejects", "baresip's user rejects", "caller_waits", WAS_BUSY),
+    Call("phone-rejects", "baresip's user rejects, baresip says 486", "caller_waits", DECLINED, seen_as=WAS_BUSY),
     Call("phone-unattended", "baresip rings until the proxy's timer ends it", "caller_waits", NO_ANSWER),
     Call("phone-answers", "baresip's user answers", "caller_talks", ANSWERED),
     Call("phone-and-desk", "baresip and a desk phone ring, baresip answers", "caller_talks", ANSWERED,
