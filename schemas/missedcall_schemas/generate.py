@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from . import asyncapi, json_schema, yaml
+from . import asyncapi, json_schema, topic_page, yaml
 from .compatibility import breaking_changes
 from .records import MissedCall, Verdict
 
@@ -34,6 +34,7 @@ def documents(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
         yield root / "json-schema" / f"{name}.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     heading = "# Written by `python -m missedcall_schemas.generate` from the topic files and the records.\n"
     yield root / "asyncapi.yaml", heading + yaml.dump(asyncapi.document(root / "examples"))
+    yield root / "README.md", topic_page.page()
 
 
 def stale(root: Path = ROOT) -> list[Path]:

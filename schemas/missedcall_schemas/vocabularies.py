@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from msgspec import Struct
+from msgspec.structs import fields
+
 READ_UNKNOWN_AS: Mapping[str, str | None] = MappingProxyType(
     {
         "state": None,  # `missed` tells a user, `retracted` takes it back: no third reading is harmless
@@ -32,3 +35,15 @@ def values_of(annotation: Any) -> tuple[str, ...]:
         members = [values_of(member) for member in get_args(annotation)]
         return tuple(value for values in members for value in values) if all(members) else ()
     return ()
+
+
+def vocabularies(*found: type[Struct]) -> dict[str, tuple[str, ...]]:
+    """Return every vocabulary in these records and in the structs in them, by field name, all values."""
+    named: dict[str, tuple[str, ...]] = {}
+    for record in found:
+        for field in fields(record):
+            if values := values_of(field.type):
+                named[field.name] = tuple(dict.fromkeys((*named.get(field.name, ()), *values)))
+            inner = [kind for kind in (field.type, *get_args(field.type)) if isinstance(kind, type)]
+            named |= vocabularies(*(kind for kind in inner if issubclass(kind, Struct)))
+    return named

@@ -47,6 +47,7 @@ SHELLS = frozenset(
         "missedcall_schemas.asyncapi",
         "missedcall_schemas.generate",
         "missedcall_common.runtime.events",
+        "missedcall_common.runtime.reference",
         "missedcall_collector.binding",
         "missedcall_collector.capture",
         "missedcall_collector.connections",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), ROOT / "schemas/README.md"]
 
 ADRS = sorted((ROOT / "docs/adr").glob("*.md"))
 ADR_HEADINGS = ["Status", "Context", "Options", "Decision", "Bad consequences", "Revisit when"]

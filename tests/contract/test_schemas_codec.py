@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from missedcall_schemas import codec, records
 from missedcall_schemas.codec import CODECS, CodecError
 from missedcall_schemas.records import CaptureBatch, MissedCall, Party, SipMessage, Verdict
-from missedcall_schemas.vocabularies import READ_UNKNOWN_AS, values_of
+from missedcall_schemas.vocabularies import READ_UNKNOWN_AS, values_of, vocabularies
 
 MESSAGE = SipMessage("k", "c@h", 1, 2, "192.0.2.1:5060", "[2001:db8::1]:5060", "udp", b"\x00\xff\r\n")
 BATCH = CaptureBatch("hep-1", 10, 0, 2, (MESSAGE, MESSAGE))
@@ -79,9 +79,8 @@ VOCABULARIES = [(name, record, path) for name, record in JSON_RECORDS for path, 
 
 
 def test_every_vocabulary_says_how_an_unknown_value_is_read():
-    named = {path[-1] for _, _, path in VOCABULARIES}
-
-    assert named == set(READ_UNKNOWN_AS)
+    assert {path[-1] for _, _, path in VOCABULARIES} == set(READ_UNKNOWN_AS)
+    assert set(vocabularies(MissedCall, Verdict)) == set(READ_UNKNOWN_AS)
 
 
 @pytest.mark.parametrize("name", ["MissedCall", "Verdict"])

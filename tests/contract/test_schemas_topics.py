@@ -2,8 +2,11 @@
 
 import re
 
+import msgspec
 import pytest
 
+from missedcall_embedded import store_file
+from missedcall_embedded.store import Retention
 from missedcall_schemas import topics
 from missedcall_schemas.codec import CODECS
 from missedcall_schemas.topics import TOPICS, Topic
@@ -79,6 +82,25 @@ def test_every_record_of_a_topic_has_its_codec():
 
     assert written["missed-calls"] is CODECS["MissedCall"]
     assert TOPICS["call-state"].value_codec is None
+
+
+def test_the_one_machine_pipeline_has_the_same_topics():
+    here = {topic.name: topic for topic in store_file.TOPICS}
+    del here["reader-positions"]  # what the broker keeps as the offsets of a consumer group
+
+    for name, topic in here.items():
+        assert topic.compacted == (TOPICS[name].cleanup == "compact")
+        assert topic.text == (TOPICS[name].codec == "json")
+
+
+def test_the_one_machine_pipeline_keeps_records_as_long():
+    kept = msgspec.to_builtins(Retention())
+
+    assert {name: keep["hours"] * 3600 for name, keep in kept.items()} == {
+        name: topic.retention_s
+        for name, topic in TOPICS.items()
+        if topic.status == "used" and topic.cleanup == "delete"
+    }
 
 
 GOOD = """

@@ -191,7 +191,7 @@ def test_the_level_decides_what_is_written(lines):
 
 
 def test_an_unknown_level_says_which_there_are():
-    with pytest.raises(ValueError, match=r"level 'loud': expected debug, info, warning or error"):
+    with pytest.raises(ValueError, match=r"level 'loud': expected one of debug, info, warning, error"):
         events.configure("loud")
 
 

@@ -37,6 +37,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "gap": "Batches that never came, by the collectors' sequence numbers",
         "invite-unseen": "Messages of calls whose INVITE was not captured, or that were decided long ago",
         "verdicts": "Decided calls and users",
+        "undecidable": "Messages that made a decision fail and were set aside, so that the rest goes on",
         "facts": "Missed calls published, retractions included",
         "outcome-": "Decided calls and users, by outcome",
         # Telling

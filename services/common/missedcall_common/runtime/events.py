@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Self, TextIO, TypedDict, Unpack
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+LEVEL_NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error"}
 
 
 class Event(StrEnum):
@@ -176,8 +177,8 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     Raises:
         ValueError: there is no such level.
     """
-    if level not in ("debug", "info", "warning", "error"):
-        raise ValueError(f"level {level!r}: expected debug, info, warning or error")
+    if level not in LEVEL_NAMES.values():
+        raise ValueError(f"level {level!r}: expected one of {', '.join(LEVEL_NAMES.values())}")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
