@@ -17,7 +17,8 @@ Messages
     The word after a request is its target. Options: from= to= media= dialog= late=SECONDS. Flags: `again`
     (the same bytes once more), `lost` (sent, not captured), `alone` (nothing filled in).
     Headers follow a `|`, one after each, or stand indented on the next lines, as `Name: value`; `+Name`
-    adds to those that the message inherits; an empty value drops one. `Phrase:` is the reason phrase.
+    adds to those that the message inherits; an empty value drops one; `~` folds the line. `Phrase:` is the
+    reason phrase.
     {call-id:b} {tag:bob.1} {tag:b/bob.1} {aor:bob} {contact:bob.1} {ip:proxy} stand for what was made.
 
 Filled in: 100 from a server that gets an INVITE, 200 for a CANCEL, ACK for a final above 299.
@@ -38,7 +39,7 @@ Expectations
     => CALLEE OUTCOME state=retracted              a later verdict that takes the fact back
     => none                                        no verdict
     => ...                                         more verdicts may come, as long as none is a fact
-    OUTCOME may be `one|other` where operators do not care; a value of `*` is anything but empty.
+    OUTCOME and CAUSE may be `one|other` where operators do not care; a value of `*` is anything but empty.
     Exactly these verdicts are due, in any order between callees, in this order for one callee.
 """
 
@@ -365,7 +366,7 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or " " in name.strip():
         raise LadderError(f"not a header: {text}")
-    return name.strip(), value.strip()
+    return name.strip(), value.strip().replace("~", "\r\n ")
 
 
 def _policy_value(key: str, value: str) -> object:

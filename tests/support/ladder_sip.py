@@ -207,7 +207,7 @@ class Network(Boxes):
                 last = max(below, key=lambda response: response.at)
                 headers, media = merge(last.headers, say.headers), say.media or last.media
                 return Response(say.at, last.maker, last.to_tag, headers, media)
-        tag = "" if say.status == 100 else request.to_tag or self.tag(say.src, request.leg.name)
+        tag = request.to_tag or ("" if say.status == 100 else self.tag(say.src, request.leg.name))
         if tag and say.method == "INVITE" and not request.to_tag:
             request.leg.to_tags[say.src] = tag
         offers = say.method == "INVITE" and (say.status == 183 or 200 <= say.status < 300)
@@ -270,7 +270,8 @@ class Network(Boxes):
             "none",
             invite.from_head,
             invite.to_head,
-            tag,
+            tag or invite.to_tag,
+            reversed=invite.reversed,
         )
 
     def _within(self, say: Say) -> Request:
@@ -363,16 +364,17 @@ class Network(Boxes):
         return None
 
     def _to_hand_on(self, say: Say, leg: Leg) -> Request | None:
-        if say.src == leg.uac or self.user_of(say.src):
+        if say.src == leg.uac or (say.src in leg.to_tags and not self._sends_on(say.src, leg)):
             return None
         for each in reversed(self._log):
-            if each.leg is leg and each.dst == say.src and each.method == say.method and not each.passed_on:
+            fits = each.leg is leg and each.dst == say.src and each.method == say.method
+            if fits and each.to_tag and not each.passed_on:
                 return each
         return None
 
     def _side(self, say: Say, leg: Leg) -> tuple[bool, str]:
         """Return whether the callee's side speaks, and which callee's dialog it is."""
-        sends_on = any(r.leg is leg and r.src == say.src and r.method == "INVITE" for r in self._log)
+        sends_on = self._sends_on(say.src, leg)
         by_callee = say.src in leg.to_tags and not sends_on
         if sends_on and say.src != leg.uac:
             # a server in between ends the dialog itself: towards the caller it speaks for the callee
@@ -383,6 +385,9 @@ class Network(Boxes):
         if not callee:
             raise LadderError(f"{say}: leg {leg.name} has no dialog yet")
         return by_callee, callee
+
+    def _sends_on(self, box: str, leg: Leg) -> bool:
+        return any(r.leg is leg and r.src == box and r.method == "INVITE" and not r.to_tag for r in self._log)
 
     def _in_dialog(self, say: Say) -> bool:
         """Return whether a request other than INVITE belongs to a dialog that an INVITE opened."""
@@ -421,7 +426,8 @@ class Network(Boxes):
         leg, maker = request.leg, request.origin.src
         tag = leg.from_tag
         if request.reversed:
-            tag = leg.to_tags.get(maker) or leg.to_tags[leg.answered_by or next(reversed(leg.to_tags))]
+            speaker = maker if maker in leg.to_tags else leg.answered_by or next(reversed(leg.to_tags))
+            tag = leg.to_tags[speaker]
         return [
             *(("Via", via) for via in vias),
             ("From", f"{request.from_head};tag={tag}{self.epid(maker)}"),

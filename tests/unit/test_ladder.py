@@ -264,3 +264,22 @@ def test_policy_settings_have_the_types_of_the_policy():
     assert trace.policy.greeting_s == 7.0
     assert trace.policy.notify_unrung is False
     assert trace.policy.members == "all"
+
+
+def test_inside_a_dialog_the_callee_keeps_her_side_in_every_message():
+    text = (
+        ANSWERED + "5.0 bob.1>proxy>alice re-INVITE\n5.1 alice>proxy>bob.1 200\n5.2 bob.1>proxy>alice ACK\n"
+    )
+    reinvite, ack = find(text, "INVITE", "bob.1")[0], find(text, "ACK", "bob.1")[0]
+    [trying] = find(text, "SIP/2.0 100", "proxy", "bob.1")
+
+    assert values(ack, "From") == values(reinvite, "From") == values(trying, "From")
+    assert values(ack, "To") == values(reinvite, "To") == values(trying, "To")
+    assert ack[0] == "ACK sip:alice@10.1.1.1:5060 SIP/2.0"
+    assert len(find(text, "ACK", "proxy", "alice")) == 1
+
+
+def test_a_tilde_folds_a_header():
+    [invite] = find("0 alice>bob INVITE bob alone | X-Long: a,~b", "INVITE")
+
+    assert invite[invite.index("X-Long: a,") + 1] == " b"
