@@ -34,7 +34,8 @@ class Case:
     leaves: list[Leaf]
     heads: list[Leaf] = field(default_factory=list)
     """The caller's last attempt, its end read as if nothing were below it."""
-    by_transfer: bool = False
+    behind: bool = False
+    """A call within a call: to a transfer target, to a person behind an attendant, a consultation."""
     twins: bool = False
     covered: bool = False
     """An unjoined leg nearer the caller, through the same box, is decided by itself."""
@@ -75,14 +76,13 @@ class Case:
     @property
     def connected_unseen(self) -> Seen | None:
         """An in-dialog message that only an answered call has, where the 2xx itself was not captured."""
-        if self.final is not None or any(branch.oks for branch in self.attempt):
+        if self.final is not None:
             return None
-        if self.root.acks:
-            return self.root.acks[0]
-        if any(branch.oks for leaf in self.leaves for branch in leaf.branch.tree()):
-            return None
-        confirmed = [bye for bye in self.root.byes if bye.to_tag]
-        return confirmed[0] if confirmed and self.cancel is None else None
+        answered = {ok.to_tag for branch in self.branches() for ok in branch.oks}
+        confirmed = [ack for ack in self.root.acks if ack.to_tag not in answered]
+        if self.cancel is None and not answered:
+            confirmed += [bye for bye in self.root.byes if bye.to_tag]
+        return confirmed[0] if confirmed else None
 
     def bye_after(self, at_ms: int, *, by_caller: bool) -> Seen | None:
         """Return the first BYE after ``at_ms`` from the caller's side (or else from the other)."""
@@ -94,11 +94,18 @@ class Case:
     @property
     def byes(self) -> list[Seen]:
         """Every BYE of the call in order of capture."""
-        legs = [leg for leg in self.picture.legs if leg is self.root or not self.by_transfer]
-        return sorted((bye for leg in legs for bye in leg.byes), key=lambda bye: bye.at_ms)
+        return sorted((bye for leg in self.picture.legs for bye in leg.byes), key=lambda bye: bye.at_ms)
 
     def _from_caller(self, bye: Seen) -> bool:
         return any(leg.call_id == bye.call_id and leg.from_tag == bye.from_tag for leg in self.picture.legs)
+
+    @property
+    def took_over_callee(self) -> bool:
+        """The leg that took over was sent to the called user, not to the caller: he answered it himself."""
+        return any(
+            user_part(leg.offer.to) == user_part(self.primary) != user_part(self.offer.caller.uri)
+            for leg in self.picture.takeovers
+        )
 
     # -- what the caller did and got ---------------------------------------------------------------
 
@@ -180,14 +187,15 @@ class Case:
     @property
     def deciding(self) -> list[Leaf]:
         """The branches of the user whom the call reached last: they give a forwarded call its cause."""
-        started = max(self.leaves, key=lambda leaf: leaf.branch.first_ms)
+        people = [leaf for leaf in self.leaves if not leaf.machine] or self.leaves
+        started = max(people, key=lambda leaf: leaf.branch.first_ms)
         parallel = [
             leaf
-            for leaf in self.leaves
+            for leaf in people
             if not leaf.branch.ended_ms or leaf.branch.ended_ms > started.branch.first_ms
         ]
         users = {leaf.user for leaf in (*parallel, started)}
-        return [leaf for leaf in self.leaves if leaf.user in users]
+        return [leaf for leaf in people if leaf.user in users]
 
     @property
     def told(self) -> list[Leaf]:
@@ -233,6 +241,15 @@ class Case:
         return None
 
     @property
+    def takeover_rings(self) -> bool:
+        """A leg that replaces a dialog of this call has no end yet (domain row 41)."""
+        return any(
+            not (branch.ended_ms or branch.acked)
+            for leg in self.picture.takeovers
+            for branch in leg.last_attempt
+        )
+
+    @property
     def open_branch(self) -> bool:
         """A branch was answered by something and has no end."""
         return any(
@@ -247,7 +264,8 @@ class Case:
     @property
     def rang_at_ms(self) -> int:
         """When the first phone rang; 0 if none did."""
-        return min((at_ms for branch in self.branches() if (at_ms := rang_ms(branch))), default=0)
+        sure = [branch.ringing_ms for branch in self.branches() if branch.ringing_ms]
+        return min(sure or [at_ms for branch in self.branches() if (at_ms := rang_ms(branch))], default=0)
 
     @property
     def ended_at_ms(self) -> int:
@@ -261,11 +279,10 @@ class Case:
 
     @property
     def ring_end_ms(self) -> int:
-        """When ringing ended: at the caller's end, or before that at a machine's answer."""
+        """When the last phone stopped ringing: at the latest when the call ended for the caller."""
+        rung = [leaf.branch.ended_ms for leaf in self.leaves if leaf.rang and not leaf.machine]
         ended = self.ended_at_ms
-        if self.machine is not None:
-            ended = min(ended, self.machine.branch.oks[0].at_ms)
-        return ended
+        return min(ended, max(rung)) if rung and all(rung) else ended
 
     @property
     def ring_at_most_ms(self) -> int:
@@ -284,17 +301,49 @@ class Case:
         """Everyone but the called user whose phone the call went to, in order."""
         found = [entry.aor for entry in (*retargeted(self.offer), *self.offer.diversions[1:])]
         found += [leaf.user for leaf in sorted(self.leaves, key=lambda leaf: leaf.branch.first_ms)]
-        voicemail = {leaf.user for leaf in self.leaves if leaf.machine == "voicemail"}
+        voicemail = {leaf.user for leaf in self.leaves if leaf.machine == "voicemail"} | {"voicemail"}
         voicemail |= {entry.aor for entry in self.offer.history if entry.voicemail}
         return [u for u in dict.fromkeys(found) if u and u != self.primary and u not in voicemail]
 
     def is_member(self, user: str) -> bool:
-        """Whether ``user`` was rung as one of a group: several users at once, the called one not among them."""
-        starts = [leaf.branch.first_ms for leaf in self.leaves if leaf.user == user]
-        others = [leaf.branch.first_ms for leaf in self.leaves if leaf.user not in {user, self.primary}]
-        if not starts or any(leaf.user == self.primary for leaf in self.leaves):
+        """Whether ``user`` was rung as one of a group: several users, the called one not among them.
+
+        At once, or in turn on legs that a PBX made for each of them.
+        """
+        if self.offer.history or self.offer.diversions:
             return False
-        return any(abs(other - start) <= MEMBER_MS for other in others for start in starts)
+        if any(leaf.user == self.primary and leaf.branch not in self.attempt for leaf in self.leaves):
+            return False
+        mine = [leaf.branch for leaf in self.leaves if leaf.user == user]
+        others = [
+            leaf.branch for leaf in self.leaves if leaf.user not in {user, self.primary} and not leaf.machine
+        ]
+        return any(
+            abs(other.first_ms - branch.first_ms) <= MEMBER_MS
+            or self.root.call_id not in {branch.call_id, other.call_id}
+            for branch in mine
+            for other in others
+        )
+
+    @property
+    def taken_at_another_phone(self) -> bool:
+        """The box answered the caller, but none of the phones that it rang; they were told "elsewhere" (row 39)."""
+        human = self.human
+        if human is None:
+            return False
+        phones = [child for child in human.branch.children if child.call_id != human.branch.call_id]
+        return any(Says.ELSEWHERE in says(phone) for phone in phones)
+
+    @property
+    def cancelled_by_box(self) -> bool:
+        """A box placed this call for a caller who was with it, and ended it while he stayed (row 29)."""
+        cancel = self.cancel
+        if not self.behind or cancel is None or self.offer.referred_by:
+            return False
+        others = [leg for leg in self.picture.all_legs if leg is not self.root]
+        served = any(leg.offer.caller.uri == self.offer.caller.uri and leg.answered_ms for leg in others)
+        left = any(abs(bye.at_ms - cancel.at_ms) <= MEMBER_MS for leg in others for bye in leg.byes)
+        return served and not left
 
     # -- who they are ------------------------------------------------------------------------------
 
@@ -314,17 +363,16 @@ class Case:
         return any(m.method == "INFO" and m.ending and m.ending.machine for m in self.picture.seen)
 
 
-def build(picture: Picture, policy: Policy, root: Leg | None = None) -> Case:
-    """Return the case of the called user of ``root`` (default: the leg nearest the caller)."""
-    by_transfer = root is not None
-    leg = root or picture.root
+def build(picture: Picture, policy: Policy, *, behind: bool = False) -> Case:
+    """Return the case of the called user of a picture's root leg."""
+    leg = picture.root
     first = called(leg.offer, policy)
-    case = Case(picture, leg, policy, first, [], by_transfer=by_transfer)
+    case = Case(picture, leg, policy, first, [], behind=behind)
     if "acd" in leg.offer.traits and not leg.offer.history:
         case.primary = ""
-    case.leaves = _leaves(case, picture, first)
-    _judge_answers(case)
+    case.leaves = _leaves(case, first)
     case.heads = [Leaf(branch, first) for branch in case.attempt]
+    _judge_answers(case)
     for leaf in (*case.leaves, *case.heads):
         leaf.end = end_of(leaf)
     for takeover in picture.takeovers:
@@ -333,20 +381,42 @@ def build(picture: Picture, policy: Policy, root: Leg | None = None) -> Case:
     return case
 
 
-def _leaves(case: Case, picture: Picture, primary: str) -> list[Leaf]:
+def build_all(picture: Picture, policy: Policy) -> list[Case]:
+    """Return the cases of a call: the caller's own first, then those of the calls within it."""
+    return [build(picture, policy), *(build(later, policy, behind=True) for later in picture.later)]
+
+
+def _leaves(case: Case, primary: str) -> list[Leaf]:
     bases = {}
-    for leg in (case.root, *picture.legs):
+    for leg in case.picture.legs:
         base = called(leg.offer, case.policy)
         bases[leg.call_id] = primary if user_part(base) == user_part(primary) else base
     leaves = []
+    names = _names(case)
     superseded = _superseded(case.root)
     for branch in case.branches():
         if branch in superseded and not branch.children:
             continue
         answered_here = branch.oks and not any(_took(child) for child in branch.children)
         if not branch.children or answered_here:
-            leaves.append(Leaf(branch, user_of(branch, bases.get(branch.call_id, primary))))
+            user = user_of(branch, bases.get(branch.call_id, primary), names)
+            leaves.append(Leaf(branch, user, _machine_called(case, branch, user)))
     return leaves or [Leaf(branch, primary) for branch in case.attempt]
+
+
+def _names(case: Case) -> dict[str, str]:
+    """Return the users that the call is known to have been sent to, by their user part."""
+    given = [
+        contact
+        for branch in case.branches()
+        for final in branch.finals
+        if final.ending is not None
+        for contact in final.ending.contacts
+        if contact and contact != "voicemail"
+    ]
+    domain = host_part(case.primary)
+    given += [user for user in case.policy.users or () if host_part(user) == domain]
+    return {user_part(aor): aor for aor in given}
 
 
 def _took(child: Branch) -> bool:
@@ -371,10 +441,11 @@ def _judge_answers(case: Case) -> None:
         if not leaf.branch.oks:
             continue
         ok = leaf.branch.oks[0]
-        leaf.machine = _machine(case, leaf)
-        leaf.discarded = (
-            (ok.call_id, ok.to_tag) in dropped or _crossed(case, ok.at_ms) or _escaped(case, leaf)
-        )
+        leaf.machine = _machine(leaf)
+        if (ok.call_id, ok.to_tag) in dropped or _crossed(case, ok.at_ms):
+            leaf.discarded = "cancelled"
+        elif _escaped(case, leaf):
+            leaf.discarded = "escaped"
 
 
 def _not_answered_tags(case: Case) -> set[tuple[str, str]]:
@@ -411,36 +482,34 @@ def _escaped(case: Case, leaf: Leaf) -> bool:
     return any(
         other is not leaf
         and other.branch.provisionals
-        and not other.branch.oks
         and (not other.branch.ended_ms or other.branch.ended_ms > bye.at_ms)
         for other in case.leaves
     )
 
 
-def _machine(case: Case, leaf: Leaf) -> str:
+def _machine_called(case: Case, branch: Branch, user: str) -> str:
+    """Return what a branch was sent to, if that is known to be no person (RFC 4458; domain row 26)."""
+    policy = case.policy
+    offer = branch.offer
+    targets = {user} if offer is None else {user, offer.target}
+    if targets & policy.voicemail:
+        return "voicemail"
+    if offer is not None:
+        history = offer.history[-1:] if branch.children or branch.parent or len(offer.history) > 1 else ()
+        if "voicemail" in offer.traits or any(entry.voicemail for entry in history):
+            return "voicemail"
+    return "attendant" if targets & policy.attendants else ""
+
+
+def _machine(leaf: Leaf) -> str:
     """Return what answered if no person did (domain row 29)."""
     branch: Branch | None = leaf.branch
-    policy = case.policy
-    while branch is not None:
+    while branch is not None and branch.call_id == leaf.branch.call_id:
         for ok in branch.oks:
             if ok.ending and ok.ending.machine:
                 return ok.ending.machine
-        offer = branch.offer
-        if offer is not None:
-            if "voicemail" in offer.traits or offer.target in policy.voicemail:
-                return "voicemail"
-            if any(entry.voicemail for entry in offer.history[-1:]):
-                return "voicemail"
-            if offer.target in policy.attendants:
-                return "attendant"
-        if branch is not leaf.branch and not branch.oks:
-            break
-        branch = branch.parent if branch.parent and branch.parent.call_id == leaf.branch.call_id else None
-    if leaf.user in policy.voicemail:
-        return "voicemail"
-    if leaf.user in policy.attendants:
-        return "attendant"
-    return _answered_by_box(leaf)
+        branch = branch.parent
+    return leaf.machine or _answered_by_box(leaf)
 
 
 def _answered_by_box(leaf: Leaf) -> str:

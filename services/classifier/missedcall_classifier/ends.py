@@ -47,8 +47,8 @@ class Leaf:
     """Address of record."""
     machine: str = ""
     """What answered if no person did: `voicemail` or `attendant`."""
-    discarded: bool = False
-    """Its 2xx does not count (domain rows 5, 30; Lync 5009, 5010)."""
+    discarded: str = ""
+    """Why its 2xx does not count: `cancelled` (domain row 5; Lync 5009, 5010) or `escaped` (row 30)."""
     end: End = End.OPEN
 
     @property
@@ -101,8 +101,8 @@ def reached(branch: Branch) -> bool:
 def rang_ms(branch: Branch) -> int:
     """Return the capture time at which a phone began to ring; 0 if none did.
 
-    180 is ringing. 181, 182 and 183 are weaker: from a server that then says 408 or 480 by itself they were an
-    announcement (domain rows 9, 31).
+    180 is ringing. 183 is weaker: from a server that then says 408 or 480 by itself it was an announcement
+    (domain rows 9, 31).
     """
     if branch.ringing_ms or reached(branch):
         return branch.alerted_ms
@@ -129,7 +129,7 @@ def _status(*codes: int) -> Callable[[Leaf], bool]:
 
 # fmt: off
 ROWS: tuple[Row, ...] = (
-    Row(End.DISCARDED,    lambda e: bool(e.branch.oks) and e.discarded,           "RFC 3261 s.9.1; domain rows 5, 30"),
+    Row(End.DISCARDED,    lambda e: bool(e.branch.oks) and bool(e.discarded),     "RFC 3261 s.9.1; domain rows 5, 30"),
     Row(End.MACHINE,      lambda e: bool(e.branch.oks) and bool(e.machine),       "RFC 3840 s.10; domain row 29"),
     Row(End.ANSWERED,     lambda e: bool(e.branch.oks),                           "RFC 3261 s.13.2.2.4"),
     Row(End.LOOP,         lambda e: e.status in LOOPS,                            "RFC 3261 s.16.3; domain row 45"),

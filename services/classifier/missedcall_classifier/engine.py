@@ -22,11 +22,11 @@ from missedcall_common.sip.message import SipError
 from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMessage, Verdict
 
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
-from .case import Case, build
+from .case import Case, build_all
 from .join import Index, goes_on_as, outline, rang_together, same_callee
-from .picture import Picture, draw
+from .picture import Picture, draw, order
 from .policy import Policy
-from .rules import wait
+from .rules import wait_s
 from .seen import Seen, repeated_offer, see
 from .users import called, ours
 from .verdicts import evidence, publish, rule_on
@@ -168,11 +168,11 @@ class Engine:
         received = message.received_ms
         key = self._index.by_call_id(seen.call_id)
         live = self._calls[key] if key is not None else None
-        if live is not None and live.row.due_ms <= received:
+        while live is not None and live.row.due_ms <= received:
             self._look(live, live.row.due_ms, decisions)
             key = self._index.by_call_id(seen.call_id)
             live = self._calls[key] if key is not None else None
-        if live is None or (seen.offer is not None and seen.method in {"INVITE", "REFER"}):
+        if live is None or seen.offer is not None or (seen.ending is not None and seen.ending.links):
             live = self._place(seen, live, received)
         if seen.offer is None and seen.call_id not in live.row.hints and seen.method in {"INVITE", "CANCEL"}:
             live.row.hints[seen.call_id] = repeated_offer(message)
@@ -186,7 +186,7 @@ class Engine:
     def _place(self, seen: Seen, live: Live | None, received_ms: int) -> Live:
         """Return the call that a message of a new leg belongs to, joining calls that turn out to be one."""
         links = self._index.links(seen)
-        keys = self._index.matches(links, self._ringing)
+        keys = self._index.matches(links, lambda key: self._may_join(key, seen))
         if live is None:
             known = [self._calls[key] for key in keys]
             live = min(known, key=_age) if known else None
@@ -211,9 +211,13 @@ class Engine:
             self._index.add_caller(seen.offer, live.row.key)
         return live
 
-    def _ringing(self, key: str) -> bool:
+    def _may_join(self, key: str, seen: Seen) -> bool:
+        """Whether a call takes a leg that names it weakly: it is open, and this is not its caller trying again."""
         row = self._calls[key].row
-        return not (row.forget_ms or row.settling)
+        first = outline(row.seen)
+        return not row.forget_ms and (
+            first is None or first.invite.src != seen.src or _retargeted(first.invite)
+        )
 
     def _merge(self, one: Live, other: Live) -> Live:
         """Make two calls one: the older takes the younger over."""
@@ -261,27 +265,28 @@ class Engine:
         if self.policy.join_by_resemblance and not row.low_confidence:
             live = self._join_by_resemblance(live)
             row = live.row
-        picture = draw(row.seen, row.hints)
-        case = self._case(live, picture) if picture is not None else None
-        if case is None or not (case.offered or case.rang):
+        picture = draw(row.seen, row.hints, self.policy.attendants)
+        cases = self._cases(live, picture) if picture is not None else []
+        if picture is None or not any(case.offered or case.rang for case in cases):
             # In-dialog messages of a call long decided, or all that a lossy capture has of one.
             self.counts["invite-unseen"] += len(row.seen)
             self._forget(live)
             return
         row.settling = False
-        ready_ms = row.last_ms + int(wait(case).seconds(self.policy) * 1000)
+        ready_ms = row.last_ms + int(wait_s(cases, self.policy) * 1000)
         if now_ms < ready_ms and not force and not row.forget_ms:
             row.due_ms = ready_ms
             self._schedule(live)
             return
-        self._decide(live, case, now_ms, decisions)
+        self._decide(live, picture, cases, now_ms, decisions)
 
-    def _case(self, live: Live, picture: Picture) -> Case:
-        """Build the called user's case; mark it if other calls may be legs of the same one (decision 12)."""
-        case = build(picture, self.policy)
-        mine = outline(live.row.seen) if len(picture.legs) == 1 else None
+    def _cases(self, live: Live, picture: Picture) -> list[Case]:
+        """Build the cases; mark the first if other calls may be legs of the same one (decision 12)."""
+        cases = build_all(picture, self.policy)
+        case = cases[0]
+        mine = outline(live.row.seen) if len(picture.all_legs) == 1 else None
         if mine is None:
-            return case
+            return cases
         for key in self._index.recent(case.offer):
             other = self._calls.get(key)
             theirs = outline(other.row.seen) if other is not None and other is not live else None
@@ -291,7 +296,7 @@ class Engine:
                 case.covered |= ours(called(theirs.invite.offer, self.policy), self.policy)
             elif rang_together(mine, theirs):
                 case.twins = True
-        return case
+        return cases
 
     def _join_by_resemblance(self, live: Live) -> Live:
         """Join a leg to the one that it continues, if the operator asked for it; it may be wrong."""
@@ -310,9 +315,10 @@ class Engine:
                 live.row.low_confidence = True
         return live
 
-    def _decide(self, live: Live, case: Case, now_ms: int, decisions: list[Decision]) -> None:
-        row, picture = live.row, case.picture
-        cases = [case, *(build(picture, self.policy, leg) for leg in picture.transfers)]
+    def _decide(
+        self, live: Live, picture: Picture, cases: list[Case], now_ms: int, decisions: list[Decision]
+    ) -> None:
+        row = live.row
         blind = any(row.opened_ms <= gap <= now_ms for gap in self._meta.gaps)
         verdicts, facts = publish(row, rule_on(row, cases, now_ms, self._digest), blind=blind)
         if not row.forget_ms:
@@ -324,8 +330,9 @@ class Engine:
             self.counts[f"outcome-{verdict.outcome}"] += 1
         self.counts["facts"] += len(facts)
         if verdicts:
-            ordered = [leg.call_id for leg in (*picture.legs, *picture.takeovers, *picture.transfers)]
-            ladder = tuple(evidence(seen) for seen in picture.seen) if self._keep_ladders else ()
+            ordered = dict.fromkeys(leg.call_id for leg in picture.all_legs)
+            messages = sorted(row.seen, key=order) if self._keep_ladders else ()
+            ladder = tuple(evidence(seen) for seen in messages)
             decisions.append(Decision(tuple(ordered), tuple(verdicts), tuple(facts), ladder))
 
     def _forget(self, live: Live) -> None:
@@ -347,3 +354,8 @@ class Engine:
 
 def _age(live: Live) -> tuple[int, str]:
     return (live.row.opened_ms, live.row.key)
+
+
+def _retargeted(invite: Seen) -> bool:
+    """Whether a leg comes from a box that rings one user after another."""
+    return invite.offer is not None and len(invite.offer.history) > 1

@@ -2,7 +2,8 @@
 
 Rule 1: a Call-ID belongs to one call. Legs are joined by the identifiers their INVITEs carry, strongest first:
         HEP correlation id, Session-ID, a Call-ID suffix, copied headers, Replaces (domain note s.1.2).
-Rule 2: an identifier of a conversation outlives its calls (`conversation:`): it joins only a call still ringing.
+Rule 2: a conversation's identifier and a history that begins alike outlive their call: they join only a call
+        that is still open.
 Rule 3: what only resembles is not joined unless the operator says so; it is marked, so that an unjoined
         member of a ring group is not told of a call that somebody else took.
 """
@@ -18,7 +19,7 @@ from .policy import Policy
 from .seen import Offer, Seen
 from .users import user_part
 
-WEAK = "conversation:"
+WEAK = ("conversation:", "history:")
 
 RECENT = 16
 """Calls of one caller that are compared with a new one. Less misses a large ring group; more lets one caller
@@ -50,14 +51,16 @@ class Index:
             if offer.replaces:
                 found.append("call:" + offer.replaces)
             found.extend(link for link in offer.links if not (link.startswith(WEAK) and offer.silent))
+        elif seen.ending is not None:
+            found.extend(seen.ending.links)
         return found
 
-    def matches(self, links: Iterable[str], ringing: Callable[[str], bool]) -> list[str]:
-        """Return the keys of the calls that ``links`` name; a weak one counts while its call is ringing."""
+    def matches(self, links: Iterable[str], open_to: Callable[[str], bool]) -> list[str]:
+        """Return the keys of the calls that ``links`` name; a weak one only if that call is open to it."""
         keys = dict.fromkeys(
             key
             for link in links
-            if (key := self._calls.get(link)) is not None and (not link.startswith(WEAK) or ringing(key))
+            if (key := self._calls.get(link)) is not None and (not link.startswith(WEAK) or open_to(key))
         )
         return list(keys)
 

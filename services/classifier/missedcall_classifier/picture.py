@@ -11,6 +11,7 @@ Rule 3: nothing is judged here. Every list is in a fixed order (capture time, th
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from .seen import Offer, Seen
 
@@ -60,8 +61,8 @@ class Branch:
 
     @property
     def alerted_ms(self) -> int:
-        """Capture time of the first 180, 181, 182 or 183; 0 if none. Weaker than ringing (domain row 31)."""
-        return next((p.at_ms for p in self.provisionals if 180 <= p.status <= 183), 0)
+        """Capture time of the first 180, else of the first 183; 0 if none. 183 is weaker (domain row 31)."""
+        return self.ringing_ms or next((p.at_ms for p in self.provisionals if p.status == 183), 0)
 
     @property
     def ended_ms(self) -> int:
@@ -101,15 +102,18 @@ class Leg:
     byes: list[Seen]
     acks: list[Seen]
     """ACKs on a branch of their own: for a 2xx (RFC 3261 s.13.2.2.4)."""
-    others: list[Seen]
-    """INFO and REFER."""
-    reinvited: bool = False
+    attempts: list[list[Branch]]
+    """The roots by CSeq: all but the last were challenged, redirected or retried."""
 
     @property
     def last_attempt(self) -> list[Branch]:
-        """The roots of the highest CSeq: earlier ones were challenged, redirected or retried."""
-        highest = max(root.cseq for root in self.roots)
-        return [root for root in self.roots if root.cseq == highest]
+        """What the caller tried last; several branches if it was forked before our capture."""
+        return self.attempts[-1]
+
+    @property
+    def answered_ms(self) -> int:
+        """Capture time of the first 2xx that the caller got; 0 if none."""
+        return min((ok.at_ms for root in self.roots for ok in root.oks), default=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,12 +121,14 @@ class Picture:
     """A call as legs and branches."""
 
     legs: list[Leg]
-    """Root leg first, then in order of their first message."""
+    """The root leg, then those below it in order of their first message."""
     takeovers: list[Leg]
     """Legs whose INVITE replaces a dialog of this call (RFC 3891)."""
-    transfers: list[Leg]
-    """Legs to a transfer target, begun by a REFER (RFC 3515)."""
+    later: list["Picture"]
+    """Calls within the call: to a transfer target, to a person behind an attendant, a consultation."""
     seen: list[Seen]
+    all_legs: list[Leg]
+    """Every leg that was joined, of this picture and of those around it."""
 
     @property
     def root(self) -> Leg:
@@ -130,31 +136,86 @@ class Picture:
         return self.legs[0]
 
 
-def draw(messages: list[Seen], hints: dict[str, Offer]) -> Picture | None:
-    """Return the picture of a call; None if no INVITE of it is known, not even from a response."""
-    ordered = sorted(messages, key=_order)
+def draw(
+    messages: list[Seen], hints: dict[str, Offer], queues: frozenset[str] = frozenset()
+) -> Picture | None:
+    """Return the picture of a call; None if no INVITE of it is known, not even from a response.
+
+    Args:
+        messages: The call's distinct messages, in any order.
+        hints: By Call-ID, what stands for an INVITE that was not captured.
+        queues: Addresses of record that ring agents for whoever they answer.
+    """
+    ordered = sorted(messages, key=order)
     by_leg: dict[str, list[Seen]] = {}
     for seen in ordered:
         by_leg.setdefault(seen.call_id, []).append(seen)
     legs = [leg for call_id, group in by_leg.items() if (leg := _leg(call_id, group, hints.get(call_id)))]
     if not legs:
         return None
-    takeovers = [leg for leg in legs if leg.offer.replaces and leg.offer.replaces in by_leg]
-    plain = [leg for leg in legs if leg not in takeovers] or takeovers
-    if plain is takeovers:
-        takeovers = []
-    plain = _root_first(plain)
+    if len(legs) == 1:
+        return Picture(legs, [], [], ordered, legs)
+    takeovers = [leg for leg in legs if leg.offer.replaces in by_leg and leg.offer.replaces]
+    plain = _root_first([leg for leg in legs if leg not in takeovers] or takeovers)
     root = plain[0]
-    transfers = [
-        leg for leg in plain[1:] if leg.offer.referred_by and not leg.offer.history and _follows(leg, root)
-    ]
-    plain = [leg for leg in plain if leg not in transfers]
+    if root in takeovers:
+        takeovers = []
+    below, apart = [root], []
+    behind = [leg for leg in plain[1:] if _begins_after_answer(leg, root)]
+    queue = root.offer.to in queues or _is_queue(root, behind)
     for leg in plain[1:]:
-        _attach(leg, root, plain)
-    return Picture(plain, takeovers, transfers, ordered)
+        if _continues(leg, root):
+            root.roots.extend(leg.roots)
+            root.attempts.extend(leg.attempts)
+            root.byes.extend(leg.byes)
+            root.acks.extend(leg.acks)
+        elif leg in behind and not (queue and _same_caller(leg, root)):
+            apart.append(leg)
+            continue
+        else:
+            _attach(leg, root, below)
+        below.append(leg)
+    whole = Picture(below, [], [], [], plain + takeovers)
+    whole.later = [Picture([leg], [], [], [], whole.all_legs) for leg in apart]
+    for picture in (whole, *whole.later):
+        ids = {leg.call_id for leg in picture.legs}
+        picture.takeovers = [leg for leg in takeovers if leg.offer.replaces in ids]
+        ids |= {leg.call_id for leg in picture.takeovers}
+        picture.seen = [seen for seen in ordered if seen.call_id in ids]
+    return whole
 
 
-def _order(seen: Seen) -> tuple[int, int, str, str, int, str]:
+def _begins_after_answer(leg: Leg, root: Leg) -> bool:
+    answered = root.answered_ms
+    return bool(answered) and leg.first_ms >= answered
+
+
+def _same_caller(leg: Leg, root: Leg) -> bool:
+    return (leg.offer.caller.number or leg.offer.caller.uri) == (
+        root.offer.caller.number or root.offer.caller.uri
+    )
+
+
+def _is_queue(root: Leg, behind: list[Leg]) -> bool:
+    """Whether the legs behind an answered one ring its agents (domain rows 33, 37), not people called by name."""
+    if any("acd" in leg.offer.traits or any(e.reason == "acd" for e in leg.offer.history) for leg in behind):
+        return True
+    if any(ok.ending and ok.ending.machine == "attendant" for branch in root.roots for ok in branch.oks):
+        return True
+    agents = {leg.offer.to for leg in behind if _same_caller(leg, root) and not leg.offer.referred_by}
+    return len(agents) > 1
+
+
+def _continues(leg: Leg, root: Leg) -> bool:
+    """Whether a leg is the caller's next attempt under a new Call-ID, after a redirection (domain row 24)."""
+    mine, theirs = root.roots[0], leg.roots[0]
+    same_box = mine.src == theirs.src or (host(mine.src) == host(theirs.src) != host(mine.dst))
+    finals = [final.at_ms for final in (b.final for b in root.last_attempt) if final is not None]
+    return bool(mine.src) and same_box and bool(finals) and leg.first_ms >= min(finals)
+
+
+def order(seen: Seen) -> tuple[int, int, str, str, int, str]:
+    """Sort key of messages: capture time, then content, so that equal times have one order."""
     return (seen.at_ms, seen.status, seen.method, seen.branch, seen.cseq, seen.to_tag)
 
 
@@ -162,7 +223,6 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
     branches: dict[tuple[int, str], Branch] = {}
     unmatched: list[Seen] = []
     byes: list[Seen] = []
-    others: list[Seen] = []
     for seen in messages:
         method = seen.method
         if method in {"INVITE", "CANCEL", "ACK"}:
@@ -177,8 +237,8 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
                     seen.branch, seen.cseq, call_id, seen.parent, seen.vias, seen.at_ms, src, dst
                 )
             _note(branch, seen)
-        elif not seen.status:
-            (byes if method == "BYE" else others).append(seen)
+        elif method == "BYE" and not seen.status:
+            byes.append(seen)
     acks = []
     for seen in unmatched:
         matched = branches.get((seen.cseq, seen.branch))
@@ -186,7 +246,6 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
             acks.append(seen)
         else:
             matched.acked = True
-    reinvited = any(branch.in_dialog for branch in branches.values())
     calling = [branch for branch in branches.values() if not branch.in_dialog]
     offered = next((b.invite.offer for b in calling if b.invite and b.invite.offer), None)
     offer = offered or hint
@@ -207,9 +266,12 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
         roots,
         byes,
         [ack for ack in acks if ack.to_tag],
-        others,
-        reinvited,
+        [list(group) for _, group in groupby(sorted(roots, key=_cseq), key=_cseq)],
     )
+
+
+def _cseq(branch: Branch) -> int:
+    return branch.cseq
 
 
 def _from_callee(branch: Branch, from_tag: str) -> bool:
@@ -323,12 +385,6 @@ def _root_first(legs: list[Leg]) -> list[Leg]:
     first = min(legs, key=rank)
     rest = sorted((leg for leg in legs if leg is not first), key=lambda leg: (leg.first_ms, leg.call_id))
     return [first, *rest]
-
-
-def _follows(leg: Leg, root: Leg) -> bool:
-    """Whether ``leg`` began after ``root`` was answered: then its target was called by transfer."""
-    answered = min((ok.at_ms for branch in root.branches for ok in branch.oks), default=0)
-    return bool(answered) and leg.first_ms >= answered
 
 
 def _attach(leg: Leg, root: Leg, legs: list[Leg]) -> None:

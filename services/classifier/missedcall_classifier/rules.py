@@ -75,7 +75,7 @@ def _unclear(case: Case) -> bool:
 
 def _by_caller(case: Case) -> bool:
     told = case.root_says
-    if Says.RING_TIMEOUT in told:
+    if Says.RING_TIMEOUT in told or case.cancelled_by_box:
         return False
     return (
         case.cancel is not None
@@ -105,7 +105,7 @@ def _recalled(case: Case) -> bool:
         return False
     return any(
         branch.oks
-        for leg in (*case.picture.legs, *case.picture.transfers)
+        for leg in case.picture.all_legs
         if leg is not case.root and leg.first_ms >= case.began_ms
         for branch in leg.branches
         if user_part(transferor) in {user_part(leg.offer.to), user_part(leg.offer.target)}
@@ -178,11 +178,13 @@ RULES: tuple[Rule, ...] = (
     Rule("test-call",           "not-a-call", "", lambda c: "no-fork" in c.offer.traits,                           _invite, "RFC 3841 s.9.1; domain row 53"),
     Rule("not-our-user",        "not-a-user", "", lambda c: not c.is_ours,                                         _invite, "domain row 52"),
     # -- taken by a person
+    Rule("taken-at-another-phone", "answered-elsewhere", "", lambda c: c.taken_at_another_phone,                   _ok, "Q.850 26; domain row 39"),
     Rule("answered",            "answered",           "", lambda c: c.human is not None and c.human.user == c.primary, _ok, "RFC 3261 s.13.2.2.4; domain rows 1, 2"),
     Rule("member-answered",     "answered-elsewhere", "", lambda c: c.human is not None and c.is_member(c.human.user), _ok, "domain row 36"),
     Rule("forwarded-answered",  "answered-elsewhere", "", lambda c: c.human is not None,                           _ok, "domain rows 23, 25, 34"),
-    Rule("picked-up",           "answered-elsewhere", "", lambda c: bool(c.pickups),                               lambda c: (*c.pickups, c.cancel), "RFC 3891; domain rows 38, 41"),
-    Rule("crossed-cancel",      "missed", "caller-cancelled", lambda c: bool(c.answers(End.DISCARDED)) and _by_caller(c), _ok_and_bye, "RFC 3261 s.9.1, s.15; RFC 5407 s.3.1.2; domain row 5"),
+    Rule("replaced-answered",   "answered",           "", lambda c: bool(c.pickups) and c.took_over_callee,          lambda c: (*c.pickups, c.cancel), "RFC 3891; domain row 41"),
+    Rule("picked-up",           "answered-elsewhere", "", lambda c: bool(c.pickups),                               lambda c: (*c.pickups, c.cancel), "RFC 3891; domain row 38"),
+    Rule("crossed-cancel",      "missed", "caller-cancelled", lambda c: any(leaf.discarded == "cancelled" for leaf in c.leaves), _ok_and_bye, "RFC 3261 s.9.1, s.15; RFC 5407 s.3.1.2; domain row 5"),
     Rule("answered-unseen",     "answered",           "", lambda c: c.connected_unseen is not None,                lambda c: (c.connected_unseen,), "RFC 3261 s.13.2.2.4: only a 2xx has an ACK of its own"),
     Rule("completed-elsewhere", "answered-elsewhere", "", lambda c: c.elsewhere,                                   _leaf_ends(End.ELSEWHERE), "RFC 3326 s.3.1; Q.850 26; domain row 39"),
     Rule("recalled",            "answered-elsewhere", "", _recalled,                                               _root_end, "RFC 5589 s.6; domain row 40"),
@@ -199,6 +201,7 @@ RULES: tuple[Rule, ...] = (
     # -- not let in, or no way to know
     Rule("not-admitted",        "not-a-call", "", _not_admitted,                                                   _root_end, "RFC 3261 s.22; domain rows 21, 50"),
     Rule("blocked",             "blocked",    "", _blocked,                                                        _leaf_ends(End.BLOCKED), "RFC 8197; RFC 8688; domain row 17"),
+    Rule("queue-unseen",        "incomplete", "", lambda c: "acd" in c.offer.traits and bool(c.primary),           _last, "an agent's leg alone does not say how the queue went on; domain row 33"),
     Rule("auto-answer",         "suppressed", "", lambda c: "auto-answer" in c.offer.traits,                       _invite, "RFC 5373; domain row 49"),
     Rule("no-called-user",      "secondary-suppressed", "", lambda c: not c.primary,                               _invite, "domain row 33"),
     Rule("unclear",             "incomplete", "", _unclear,                                                        _last, "a wrong notice is worse than none; domain row 51"),
@@ -272,7 +275,9 @@ WAITS: tuple[Wait, ...] = (
     Wait("greeting",      _machine_busy("voicemail"),                             ("greeting_s", "settle_s"), "domain row 27"),
     Wait("attendant",     _machine_busy("attendant"),                             ("queue_s",), "domain row 33: the agents come later"),
     Wait("machine-ended", lambda c: c.machine is not None,                        ("settle_s",), "domain row 28"),
+    Wait("takeover",      lambda c: c.takeover_rings,                             ("give_up_s",), "RFC 3891; domain row 41"),
     Wait("ringing",       lambda c: c.final is None and not c.cancel_known and not _resent_only(c), ("give_up_s",), "RFC 3261 s.16.6, Timer C"),
+    Wait("next-agent",    lambda c: any(e.reason == "acd" for e in c.offer.history), ("open_branch_s",), "domain row 33: a queue rings one agent after another"),
     Wait("open-branch",   lambda c: c.final is None or c.open_branch,             ("open_branch_s",), "RFC 3261 s.9.1: 64*T1"),
     Wait("settling",      lambda c: True,                                         ("settle_s",), "RFC 3261 s.17.1.1.1"),
 )
@@ -286,3 +291,8 @@ def _resent_only(case: Case) -> bool:
 def wait(case: Case) -> Wait:
     """Return what is to be waited for, counted from the last message."""
     return next(row for row in WAITS if row.when(case))
+
+
+def wait_s(cases: Iterable[Case], policy: Policy) -> float:
+    """Return how long after its last message a call is decided: the longest wait of its cases, in seconds."""
+    return max(wait(case).seconds(policy) for case in cases)

@@ -87,6 +87,8 @@ class Ending(Struct, frozen=True, array_like=True, gc=False):
     """Addresses of record that a 3xx offers; `voicemail` for one that is."""
     raw: str = ""
     """Reason and diagnostics as received, for the evidence."""
+    links: tuple[str, ...] = ()
+    """As in `Offer`: a server may name the conversation only when it answers."""
 
 
 class Seen(Struct, array_like=True, gc=False):
@@ -170,7 +172,7 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         elif method == "INFO":
             if not _to_exchange(head, to_value):
                 return None  # DTMF and the like: as many as a person presses keys
-            seen.ending = Ending(machine="voicemail")
+            seen.ending = Ending(machine="voicemail", links=_links(head, message, link_headers))
         elif method == "REFER":
             replaces = h.parse_replaces(_uri(head.first("refer-to")))
             seen.offer = Offer(
@@ -179,7 +181,7 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
                 replaces=replaces.call_id if replaces else "",
             )
     elif method == "INVITE" and (status >= 200 or (status == 199 and "reason" in head.headers)):
-        seen.ending = _ending(head, status)
+        seen.ending = _ending(head, status, _links(head, message, link_headers) if status < 300 else ())
     elif method == "INFO":
         return None
     return seen
@@ -235,9 +237,13 @@ def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) ->
         found = h.parse_diversions(names["diversion"])[:MAX_HISTORY]
         diversions = tuple(Retarget(aor=d.aor, reason=d.reason.lower()) for d in reversed(found))
     replaces = h.parse_replaces(names["replaces"][0]) if "replaces" in names else None
+    caller = _caller(head)
+    links = _links(head, message, link_headers)
+    if len(history) > 1 and caller.uri:
+        links = (*links, f"history:{caller.uri} {history[0].aor}")
     return Offer(
         to=address_of_record(to_uri),
-        caller=_caller(head),
+        caller=caller,
         target=address_of_record(target),
         contact_like=_contact_like(target),
         history=history,
@@ -246,7 +252,7 @@ def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) ->
         replaces=replaces.call_id if replaces else "",
         media=h.media_types(head.body) if head.body else (),
         traits=_traits(head, target, to_uri),
-        links=_links(head, message, link_headers),
+        links=links,
     )
 
 
@@ -323,7 +329,7 @@ def _tells(head: SipHead) -> bool:
     return "ms-diagnostics-public" in head.headers or "ms-diagnostics" in head.headers
 
 
-def _ending(head: SipHead, status: int) -> Ending:
+def _ending(head: SipHead, status: int, links: tuple[str, ...] = ()) -> Ending:
     names = head.headers
     says: list[str] = []
     raw: list[str] = []
@@ -357,6 +363,7 @@ def _ending(head: SipHead, status: int) -> Ending:
         machine=machine,
         contacts=contacts,
         raw=", ".join(raw)[:EVIDENCE_CHARS],
+        links=links,
     )
 
 

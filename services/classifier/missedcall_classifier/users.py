@@ -49,16 +49,19 @@ def retargeted(offer: Offer) -> list[Retarget]:
     return [entry for entry in named if entry.aor and not entry.own_contact]
 
 
-def user_of(branch: Branch, base: str) -> str:
+def user_of(branch: Branch, base: str, names: dict[str, str]) -> str:
     """Return whose phone a branch is for.
 
     Args:
         branch: The branch; its parents are looked at where its own INVITE does not say.
         base: The user that the leg was for.
+        names: Users that the call is known to have been sent to, by their user part.
     """
     offer = branch.offer
     above = (
-        user_of(branch.parent, base) if branch.parent and branch.parent.call_id == branch.call_id else base
+        user_of(branch.parent, base, names)
+        if branch.parent and branch.parent.call_id == branch.call_id
+        else base
     )
     if offer is None or not offer.target:
         return above
@@ -71,6 +74,8 @@ def user_of(branch: Branch, base: str) -> str:
         return base
     if user_part(target) == user_part(above):
         return above
+    if user_part(target) in names:
+        return names[user_part(target)]
     same_domain = host_part(target) == host_part(base)
     if offer.contact_like and not (same_domain and not _is_address(host_part(target))):
         return above

@@ -74,7 +74,7 @@ def _verdict(call: Call, case: Case, rule: Rule, near: list[Rule], decided_ms: i
     messages = dict.fromkeys(id(m) for m in rule.evidence(case) if m is not None)
     proof = [m for m in case.picture.seen if id(m) in messages][:MAX_EVIDENCE]
     role: Role = "primary"
-    if case.by_transfer or (case.offer.referred_by and not case.offer.history):
+    if case.offer.referred_by and not case.offer.history:
         role = "transfer-target"
     elif rule.name == "ring-group-unjoined":
         role = "member"
@@ -111,7 +111,7 @@ def _confidence(call: Call, case: Case) -> Confidence:
     if call.low_confidence:
         return "low"
     several = len(case.picture.legs) + len(case.picture.takeovers) > 1
-    return "high" if several and not case.by_transfer else "single-leg"
+    return "high" if several else "single-leg"
 
 
 def _detail(case: Case, rule: Rule) -> str:
@@ -275,7 +275,7 @@ def _fact(case: Case, verdict: Verdict, identifier: str, *, blind: bool) -> Miss
         ring_s=verdict.ring_s,
         ended_at=verdict.ended_at,
         role=verdict.role,
-        diverted_via=tuple(u for u in others if not case.is_member(u) and u != verdict.callee),
+        diverted_via=tuple(u for u in others if u != verdict.callee and not case.is_member(u)),
         devices_rung=case.devices_rung,
         also_rang=tuple(u for u in others if u in rang and u != verdict.callee),
         rule=verdict.rule,
