@@ -73,17 +73,6 @@ class Case:
         """The last machine that answered."""
         return max(self.answers(End.MACHINE), key=lambda leaf: leaf.branch.oks[0].at_ms, default=None)
 
-    @property
-    def connected_unseen(self) -> Seen | None:
-        """An in-dialog message that only an answered call has, where the 2xx itself was not captured."""
-        if self.final is not None:
-            return None
-        answered = {ok.to_tag for branch in self.branches() for ok in branch.oks}
-        confirmed = [ack for ack in self.root.acks if ack.to_tag not in answered]
-        if self.cancel is None and not answered:
-            confirmed += [bye for bye in self.root.byes if bye.to_tag]
-        return confirmed[0] if confirmed else None
-
     def bye_after(self, at_ms: int, *, by_caller: bool) -> Seen | None:
         """Return the first BYE after ``at_ms`` from the caller's side (or else from the other)."""
         for bye in self.byes:
@@ -142,7 +131,8 @@ class Case:
         """A BYE of the caller on an early dialog, with the failure that follows (RFC 3261 s.15)."""
         if self.final is None or any(branch.oks for branch in self.attempt):
             return None
-        return next((bye for bye in self.root.byes if self._from_caller(bye)), None)
+        answered = {ok.to_tag for branch in self.branches() for ok in branch.oks}
+        return next((b for b in self.root.byes if self._from_caller(b) and b.to_tag not in answered), None)
 
     @property
     def offered(self) -> bool:
@@ -153,6 +143,16 @@ class Case:
     def forked_upstream(self) -> bool:
         """The nearest INVITE came through a proxy that is not captured: others may have got it as well."""
         return all(branch.vias > 1 for branch in self.attempt)
+
+    @property
+    def went_on(self) -> bool:
+        """The INVITE says that the call had left the called user: forwarded, not rung along with him."""
+        if self.offer.diversions:
+            return True
+        return any(
+            entry.reason == "forwarding" or (entry.cause and entry.reason not in {"team-call", "delegation"})
+            for entry in self.offer.history
+        )
 
     @property
     def challenged_before(self) -> bool:

@@ -20,6 +20,7 @@ class Says(StrEnum):
     UNREACHABLE = "unreachable"
     UNKNOWN_USER = "unknown-user"
     NOT_ANSWERED = "not-answered"  # the 2xx does not count: it crossed a CANCEL
+    OUTBOUND = "outbound"  # a call to the telephone network failed
     VOICEMAIL_FAILED = "voicemail-failed"
 
 
@@ -75,6 +76,8 @@ DIAGNOSTICS: dict[int, Says] = {
     5009:  Says.NOT_ANSWERED,      # Bye/Ack on 200 as INVITE was cancelled
     5010:  Says.NOT_ANSWERED,      # application cancels a transaction that already has its 2xx
     5025:  Says.RING_TIMEOUT,      # CANCEL sent by an application (default routing's ring timer)
+    12000: Says.OUTBOUND,          # no gateway
+    12004: Says.OUTBOUND,          # no route
     13001: Says.UNREACHABLE,       # inbound routing got no final response
     13002: Says.UNREACHABLE,       # inbound routing got no suitable final response
     13014: Says.UNREACHABLE,       # no final response, callee not enabled for UM

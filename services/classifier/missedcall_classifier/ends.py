@@ -135,7 +135,7 @@ ROWS: tuple[Row, ...] = (
     Row(End.LOOP,         lambda e: e.status in LOOPS,                            "RFC 3261 s.16.3; domain row 45"),
     Row(End.ELSEWHERE,    _says(Says.ELSEWHERE),                                  "RFC 3326 s.3.1; Q.850 cause 26"),
     Row(End.DND,          lambda e: e.mark == "dnd",                              "domain row 18"),
-    Row(End.BLOCKED,      lambda e: e.mark == "blocked",                          "RFC 8197; RFC 8688; domain row 17"),
+    Row(End.BLOCKED,      lambda e: e.mark == "blocked",                          "RFC 8197; RFC 8688; RFC 5079; domain row 17"),
     Row(End.DECLINED,     _says(Says.DECLINED, Says.DECLINED_ELSEWHERE),          "RFC 3398 s.7.2.4.1; domain rows 15, 16"),
     Row(End.DECLINED,     lambda e: e.status == 603 and reached(e.branch),        "RFC 3261 s.21.6.2; domain row 13"),
     Row(End.REFUSED,      _status(603),                                           "domain row 14"),

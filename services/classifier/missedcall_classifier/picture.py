@@ -32,6 +32,7 @@ class Branch:
     invite: Seen | None = None
     provisionals: list[Seen] = field(default_factory=list)
     oks: list[Seen] = field(default_factory=list)
+    """2xx responses; of one not captured, the ACK or BYE that shows it."""
     finals: list[Seen] = field(default_factory=list)
     """Final responses from 300 on, in order of capture."""
     cancel: Seen | None = None
@@ -257,6 +258,7 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
     )
     calling = [b for b in calling if b.invite or not _from_callee(b, from_tag)] or calling
     roots = _link(calling)
+    _infer_answers(calling, acks, byes)
     return Leg(
         call_id,
         offer,
@@ -268,6 +270,26 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
         [ack for ack in acks if ack.to_tag],
         [list(group) for _, group in groupby(sorted(roots, key=_cseq), key=_cseq)],
     )
+
+
+def _infer_answers(branches: list[Branch], acks: list[Seen], byes: list[Seen]) -> None:
+    """Let an ACK or BYE stand for a 2xx that was not captured.
+
+    Only a 2xx has an ACK of its own branch (RFC 3261 s.13.2.2.4), and only a confirmed dialog, or the caller of
+    an early one before its 487, a BYE (s.15).
+    """
+    ended = {m.to_tag for branch in branches for m in (*branch.oks, *branch.finals)}
+    for message in (*acks, *byes):
+        tags = {message.from_tag, message.to_tag}
+        if not message.to_tag or tags & ended:
+            continue
+        if message.method == "BYE" and any(branch.finals or branch.cancel_known for branch in branches):
+            continue
+        ended |= {message.to_tag}
+        in_dialog = [b for b in branches if any(p.to_tag in tags for p in b.provisionals if p.to_tag)]
+        answered = [b for b in in_dialog if not b.children] or in_dialog or branches[-1:]
+        if not answered[-1].finals:
+            answered[-1].oks.append(message)
 
 
 def _cseq(branch: Branch) -> int:

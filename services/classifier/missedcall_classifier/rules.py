@@ -67,6 +67,8 @@ def _unclear(case: Case) -> bool:
     if case.cancel_known and case.cancel is None and Says.CALLER_CANCELLED not in case.root_says:
         return True  # the CANCEL is lost, and its Reason with it
     if case.forked_upstream:
+        if all(leaf.user != case.primary for leaf in case.leaves) and not case.went_on:
+            return True  # the called user's own phones ring outside the capture
         if case.status == 487 and not (case.cancel_known or case.root_says):
             return True
         return any(branch.open for branch in case.attempt)
@@ -95,7 +97,8 @@ def _hung_up_in_greeting(case: Case) -> bool:
 
 
 def _agents_rung(case: Case) -> bool:
-    return any(leaf.end is not End.MACHINE and leaf.branch.alerted_ms for leaf in case.leaves)
+    agents = [leaf for leaf in case.leaves if leaf.end is not End.MACHINE]
+    return any(leaf.rang for leaf in agents) and not any(leaf.end is End.OPEN for leaf in agents)
 
 
 def _recalled(case: Case) -> bool:
@@ -185,7 +188,6 @@ RULES: tuple[Rule, ...] = (
     Rule("replaced-answered",   "answered",           "", lambda c: bool(c.pickups) and c.took_over_callee,          lambda c: (*c.pickups, c.cancel), "RFC 3891; domain row 41"),
     Rule("picked-up",           "answered-elsewhere", "", lambda c: bool(c.pickups),                               lambda c: (*c.pickups, c.cancel), "RFC 3891; domain row 38"),
     Rule("crossed-cancel",      "missed", "caller-cancelled", lambda c: any(leaf.discarded == "cancelled" for leaf in c.leaves), _ok_and_bye, "RFC 3261 s.9.1, s.15; RFC 5407 s.3.1.2; domain row 5"),
-    Rule("answered-unseen",     "answered",           "", lambda c: c.connected_unseen is not None,                lambda c: (c.connected_unseen,), "RFC 3261 s.13.2.2.4: only a 2xx has an ACK of its own"),
     Rule("completed-elsewhere", "answered-elsewhere", "", lambda c: c.elsewhere,                                   _leaf_ends(End.ELSEWHERE), "RFC 3326 s.3.1; Q.850 26; domain row 39"),
     Rule("recalled",            "answered-elsewhere", "", _recalled,                                               _root_end, "RFC 5589 s.6; domain row 40"),
     # -- unjoined legs: better none than a false one
@@ -199,6 +201,7 @@ RULES: tuple[Rule, ...] = (
     Rule("voicemail-redirect",  "diverted-to-voicemail", "", _to_voicemail,                                        _root_end, "domain row 26"),
     Rule("voicemail-failed",    "missed", "no-answer",        lambda c: Says.VOICEMAIL_FAILED in c.root_says,      _root_end, "MS-OCER 15000, 15030", "voicemail-failed"),
     # -- not let in, or no way to know
+    Rule("outbound",            "not-a-user", "", lambda c: Says.OUTBOUND in c.root_says,                          _root_end, "MS-OCER 12000, 12004; domain row 52"),
     Rule("not-admitted",        "not-a-call", "", _not_admitted,                                                   _root_end, "RFC 3261 s.22; domain rows 21, 50"),
     Rule("blocked",             "blocked",    "", _blocked,                                                        _leaf_ends(End.BLOCKED), "RFC 8197; RFC 8688; domain row 17"),
     Rule("queue-unseen",        "incomplete", "", lambda c: "acd" in c.offer.traits and bool(c.primary),           _last, "an agent's leg alone does not say how the queue went on; domain row 33"),
@@ -256,7 +259,7 @@ class Wait(NamedTuple):
 
 
 def _answered(case: Case) -> bool:
-    return case.human is not None or bool(case.pickups) or case.connected_unseen is not None
+    return case.human is not None or bool(case.pickups)
 
 
 def _machine_busy(kind: str) -> Callable[[Case], bool]:

@@ -71,7 +71,7 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
     @property
     def silent(self) -> bool:
         """Whether no phone rings for it: an instant message, a shared screen (domain row 46)."""
-        return bool(self.media) and IM_MEDIA.issuperset(self.media)
+        return bool(self.media) and SILENT_MEDIA.issuperset(self.media)
 
 
 class Ending(Struct, frozen=True, array_like=True, gc=False):
@@ -170,8 +170,10 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         elif method in {"CANCEL", "BYE"}:
             seen.ending = _ending(head, status)
         elif method == "INFO":
-            if not _to_exchange(head, to_value):
+            about = _told_to_exchange(head, to_value, call_id)
+            if not about:
                 return None  # DTMF and the like: as many as a person presses keys
+            seen.call_id = about
             seen.ending = Ending(machine="voicemail", links=_links(head, message, link_headers))
         elif method == "REFER":
             replaces = h.parse_replaces(_uri(head.first("refer-to")))
@@ -187,14 +189,18 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
     return seen
 
 
-def _to_exchange(head: SipHead, to_value: str) -> bool:
-    """Whether an INFO asks Exchange UM for a missed-call item (domain note s.2.3)."""
-    kind = head.first("content-type").lower()
-    return (
-        "missed" in kind
-        or _voicemail_uri(parse_uri(head.request_uri))
-        or _voicemail_uri(parse_uri(_uri(to_value)))
-    )
+def _told_to_exchange(head: SipHead, to_value: str, call_id: str) -> str:
+    """Return the Call-ID of the call that an INFO asks Exchange UM to write an item for; "" if it asks nothing.
+
+    Lync sends them for all users within one session of its own: who is meant stands in the body.
+    """
+    if USER_NOTIFICATION in head.first("content-type").lower():
+        named = _CALL_ID.search(head.body)
+        return named[1].decode("utf-8", "replace") if named and _MISSED.search(head.body) else ""
+    for uri in (head.request_uri, _uri(to_value)):
+        if _voicemail_uri(parse_uri(uri)):
+            return call_id
+    return ""
 
 
 def repeated_offer(message: SipMessage) -> Offer:
@@ -351,7 +357,7 @@ def _ending(head: SipHead, status: int, links: tuple[str, ...] = ()) -> Ending:
         phrase = head.reason_phrase.lower()
         warnings = h.parse_warnings(names["warning"]) if "warning" in names else []
         dnd = "disturb" in phrase or any(w.code == 391 or "disturb" in w.text.lower() for w in warnings)
-        blocked = status in {607, 608} or (status == 403 and ("block" in phrase or bool(warnings)))
+        blocked = status in {433, 607, 608} or (status == 403 and ("block" in phrase or bool(warnings)))
         if status < 400:
             contacts = tuple(_contact(value) for value in head.all("contact"))[:MAX_HISTORY]
     elif 200 <= status < 300 and "contact" in names:
