@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Each command explains itself: missedcall COMMAND --help",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"missedcall {metadata.version('missedcall')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     replay = commands.add_parser(
@@ -122,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: that costs as long as everything else here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata  # noqa: PLC0415 - see above
+
+        print(f"missedcall {metadata.version('missedcall')}")
+        parser.exit()
 
 
 def _takes_captures(parser: argparse.ArgumentParser) -> None:

@@ -20,16 +20,18 @@ from missedcall_schemas.records import CaptureBatch, MissedCall, Party, Verdict
 from . import table
 from .policy_input import InputError, policy_of
 from .progress import Progress
-from .source import Sources
+from .source import COLLECTOR, Sources
 from .table import Column
 
 WIDTH_OF_A_PIPE = 160
 """What columns are laid out for if nobody looks: wide, and cells are not cut."""
+FOR_EVER_MS = 366 * 86_400_000
+"""No timer of a policy is longer: the configuration allows a day."""
 
 FACTS = (
     Column("RANG AT", 19),
     Column("CAUSE", 16),
-    Column("RANG", 5, right=True),
+    Column("RANG", 5, right=True, optional=True),
     Column("CALLEE", 0, flexible=True),
     Column("CALLER", 0, flexible=True),
     Column("RULE", 24, optional=True),
@@ -89,7 +91,9 @@ def decided(
         next(engine.changes(), None)
         if progress.due:
             progress.show(f"{reading(sources, progress)}, {engine.open_calls:,} calls open")
-    if decisions := engine.finish():
+    # The log goes on for ever, without another message: every timer runs out, those of late answers too.
+    end = CaptureBatch(COLLECTOR, 0, 0, engine.clock_ms + FOR_EVER_MS)
+    if decisions := engine.feed(end) + engine.finish():
         yield decisions
 
 

@@ -29,6 +29,8 @@ class Column(Struct, frozen=True):
 
 READABLE = 15
 """A flexible column narrower than this shows no whole address: `bob@example.com` is 15 cells."""
+LEAST = 6
+"""What is left of a cell on the narrowest terminal: the table is cut, but stays a table."""
 WIDEST = 40
 """A flexible column wider than this only pushes the next one out of sight."""
 
@@ -77,7 +79,7 @@ def fit(columns: Sequence[Column], total: int) -> tuple[Column, ...]:
         if not flexible or share >= READABLE or not droppable:
             break
         columns = [column for column in columns if column is not droppable[-1]]
-    width = max(READABLE, min(WIDEST, share))
+    width = max(LEAST, min(WIDEST, share))
     return tuple(
         Column(column.title, width if column.flexible else column.width, column.right, column.flexible)
         for column in columns
