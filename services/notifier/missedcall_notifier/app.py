@@ -9,13 +9,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+from missedcall_common.runtime.settings import SettingsError
+
 from .channels.smtp import SmtpChannel
 from .channels.webhook import WebhookChannel
 from .clock import Clock, SystemClock
 from .journal import Journal
 from .lane import Lane, Observer, Way, say_nothing
 from .routing import by_mail, everything_to
-from .settings import NotifierSettings, SettingsError, problems, zone
+from .settings import NotifierSettings, problems, zone
 from .source import FactSource
 
 FORGET_EVERY_S = 3600.0
@@ -109,7 +111,7 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
         SettingsError: the settings contradict themselves.
     """
     if wrong := problems(settings):
-        raise SettingsError("\n".join(f"notify.{key} = {value!r}: {right}" for key, value, right in wrong))
+        raise SettingsError([f"notify.{key} = {value!r}: {right}" for key, value, right in wrong])
     ways = []
     if settings.smtp.host:
         mail = settings.smtp

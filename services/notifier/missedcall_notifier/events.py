@@ -1,63 +1,59 @@
-"""What the notifier says in its log: a closed catalogue, one line per change that a person may look for.
+"""What the notifier says in its log, in the words of the shared catalogue.
 
-Rule 1: a line names deliveries by their id, and channels; never a caller, a callee, an address or a Call-ID.
-Rule 2: an event is a noun and what happened to it; its level says whether somebody has to act.
+Rule 1: one line per change that a person may look for: an intent and the begin of an attempt are none.
+Rule 2: a line names a delivery by its id; never a caller, a callee, an address or a Call-ID.
 """
 
-import logging
-from enum import StrEnum
+from missedcall_common.runtime.events import Event, emit
 
 from .breaker import Breaker
 from .delivery import Delivery, State
 
-_log = logging.getLogger("missedcall.notifier")
-
-
-class Event(StrEnum):
-    """The names, each with its level and fields."""
-
-    NOTICE_SENT = "notice.sent"
-    """info: channel, delivery, attempts, ref"""
-    NOTICE_RETRY_SCHEDULED = "notice.retry_scheduled"
-    """warning: channel, delivery, attempts, failure, detail, wait_s"""
-    NOTICE_DEAD_LETTERED = "notice.dead_lettered"
-    """error: channel, delivery, attempts, failure, detail; a person has to look"""
-    NOTICE_SUPPRESSED = "notice.suppressed"
-    """info: channel, delivery, detail"""
-    CHANNEL_PAUSED = "channel.paused"
-    """error: channel, failures, wait_s; the settings or the target need a person, nothing is lost"""
-    CHANNEL_RESUMED = "channel.resumed"
-    """warning: channel"""
-
 
 def log_delivery(delivery: Delivery) -> None:
-    """Say what became of a delivery; nothing of an intent or an attempt under way."""
-    named = {"channel": delivery.channel, "delivery": delivery.delivery_id, "attempts": delivery.attempts}
-    failed = {"failure": delivery.failure, "detail": delivery.detail}
+    """Say what became of a delivery."""
+    name, channel, attempts = delivery.delivery_id, delivery.channel, delivery.attempts
+    failure, detail = str(delivery.failure or ""), delivery.detail
     match delivery.state:
-        case State.SENT:
-            _emit(logging.INFO, Event.NOTICE_SENT, named | {"ref": delivery.ref})
-        case State.RETRY | State.UNCERTAIN:
-            wait_s = round(delivery.next_at - delivery.changed_at, 1)
-            _emit(logging.WARNING, Event.NOTICE_RETRY_SCHEDULED, named | failed | {"wait_s": wait_s})
-        case State.DEAD:
-            _emit(logging.ERROR, Event.NOTICE_DEAD_LETTERED, named | failed)
-        case State.SUPPRESSED:
-            _emit(logging.INFO, Event.NOTICE_SUPPRESSED, named | {"detail": delivery.detail})
         case State.PENDING | State.ATTEMPT:
             pass
+        case State.SENT:
+            took_s = round(delivery.changed_at - delivery.opened_at, 3)
+            emit(
+                Event.NOTICE_SENT,
+                channel=channel,
+                delivery_id=name,
+                attempts=attempts,
+                ref=delivery.ref,
+                took_s=took_s,
+            )
+        case State.RETRY | State.UNCERTAIN:
+            emit(
+                Event.NOTICE_RETRY_SCHEDULED,
+                channel=channel,
+                delivery_id=name,
+                attempts=attempts,
+                failure=failure,
+                detail=detail,
+                wait_s=round(delivery.next_at - delivery.changed_at, 1),
+            )
+        case State.DEAD:
+            emit(
+                Event.NOTICE_DEAD_LETTERED,
+                channel=channel,
+                delivery_id=name,
+                attempts=attempts,
+                failure=failure,
+                detail=detail,
+            )
+        case State.SUPPRESSED:
+            emit(Event.NOTICE_SUPPRESSED, channel=channel, delivery_id=name, detail=detail)
 
 
 def log_breaker(channel: str, before: Breaker, now_is: Breaker, now: float) -> None:
-    """Say that a channel was paused or goes on."""
+    """Say that a channel was suspended, or goes on."""
     if now_is.failures > before.failures:
         wait_s = round(now_is.opens_at - now, 1)
-        fields = {"channel": channel, "failures": now_is.failures, "wait_s": wait_s}
-        _emit(logging.ERROR, Event.CHANNEL_PAUSED, fields)
+        emit(Event.CHANNEL_SUSPENDED, channel=channel, failures=now_is.failures, wait_s=wait_s)
     elif now_is.closed and not before.closed:
-        _emit(logging.WARNING, Event.CHANNEL_RESUMED, {"channel": channel})
-
-
-def _emit(level: int, event: Event, fields: dict[str, object]) -> None:
-    shown = " ".join(f"{name}={value}" for name, value in fields.items() if value not in {None, ""})
-    _log.log(level, "%s %s", event.value, shown, extra={"event": event.value, "fields": fields})
+        emit(Event.CHANNEL_RESUMED, channel=channel)

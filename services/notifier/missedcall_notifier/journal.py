@@ -84,8 +84,10 @@ class MemoryJournal:
     ) -> list[Delivery]:
         """Begin up to `limit` due deliveries; return all that changed."""
         due = [delivery for delivery in self._of(channel, OPEN) if delivery.next_at <= now]
-        due.sort(key=lambda d: (not d.supersedes, -d.next_at if newest_first else d.next_at, d.delivery_id))
-        changes = claim(due, self._deliveries.get, now=now, limit=limit)
+        due.sort(key=lambda d: (d.next_at, d.delivery_id), reverse=newest_first)
+        corrections = [delivery for delivery in due if delivery.supersedes][:limit]
+        notices = [delivery for delivery in due if not delivery.supersedes][:limit]
+        changes = claim(corrections + notices, self._deliveries.get, now=now, limit=limit)
         for _, after in changes:
             self._deliveries[after.delivery_id] = after
         return [after for _, after in changes]

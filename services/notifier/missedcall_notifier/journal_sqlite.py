@@ -58,7 +58,7 @@ WHERE delivery_id = ? AND version = ?
 """
 _DUE = """
 SELECT value FROM notify_journal WHERE channel = ? AND corrects = ? AND due <= ?
-ORDER BY due {direction} LIMIT ?
+ORDER BY due {direction}, delivery_id {direction} LIMIT ?
 """
 
 

@@ -29,7 +29,8 @@ READ_LIMIT = 256
 burst waits for the last to be recorded."""
 
 FULL_WAIT_S = 1.0
-"""How often a full journal is asked whether there is room. It empties by attempts, which wake the lane too."""
+"""How often a full journal is asked whether there is room. Less: questions during an outage, answered no. More:
+intake starts that much after there is room; by then attempts have a full journal to work on."""
 
 Observer = Callable[[Delivery], None]
 """Told of every change after it is durable."""
@@ -150,6 +151,11 @@ class Lane:
     async def _begin_due(self, attempts: asyncio.TaskGroup, running: set[asyncio.Task[None]]) -> float | None:
         """Begin attempts; return when to look again, None if only an event can change anything."""
         name, now = self.name, self._clock.now()
+
+        def ended(attempt: asyncio.Task[None]) -> None:
+            running.discard(attempt)
+            self._wake.set()  # only now: woken earlier, we would still find its place taken
+
         free = self.breaker.allows(self._way.concurrency, now) - len(running)
         while free > 0:
             self._newest_first = not self._newest_first
@@ -163,17 +169,14 @@ class Lane:
                     free -= 1
                     attempt = attempts.create_task(self._attempt(delivery))
                     running.add(attempt)
-                    attempt.add_done_callback(running.discard)
+                    attempt.add_done_callback(ended)
         return None if self.breaker.closed or now >= self.breaker.opens_at else self.breaker.opens_at
 
     async def _attempt(self, delivery: Delivery) -> None:
-        try:
-            with suppress(StaleDeliveryError):  # another owner has it, and its outcome counts
-                job = await self._deliver(Job(delivery))
-                self._heard(job)
-                self._changed(job.delivery)
-        finally:
-            self._wake.set()
+        with suppress(StaleDeliveryError):  # another owner has it, and its outcome counts
+            job = await self._deliver(Job(delivery))
+            self._heard(job)
+            self._changed(job.delivery)
 
     def _heard(self, job: Job) -> None:
         """Let the breaker know what the attempt came to."""

@@ -11,7 +11,9 @@ from msgspec import Meta, Struct
 
 from .failure import Failure
 
-Seconds = Annotated[float, Meta(gt=0, le=30 * 86400)]
+Seconds = Annotated[
+    float, Meta(gt=0, le=2_592_000, description="seconds, above 0, at most 2592000 (30 days)")
+]
 
 SPREAD = 0.25
 """Jitter lengthens a wait by up to this share. Less: after an outage all come back in step. More: notices are
@@ -24,7 +26,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     first_s: Seconds = 5.0
     """Wait after the first failure. Less: a target that restarts is hit while it does. More: a hiccup of a
     second delays the notice by this."""
-    factor: Annotated[float, Meta(ge=1, le=10)] = 4.0
+    factor: Annotated[float, Meta(ge=1, le=10, description="1 to 10")] = 4.0
     """Each further wait is this much longer: 5 s, 20 s, 80 s, 5 min, 21 min, then `longest_s`."""
     longest_s: Seconds = 3600.0
     """RFC 5321 s.4.5.4.1 wants 30 minutes and more between attempts in the long run."""
@@ -38,7 +40,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_age_s: Seconds = 72 * 3600.0
     """A notice that could not be delivered for this long is dead. Less: a weekend's outage loses notices.
     More: people get notices that no longer help."""
-    uncertain_attempts: Annotated[int, Meta(ge=1)] = 5
+    uncertain_attempts: Annotated[int, Meta(ge=1, description="1 or more")] = 5
     """Attempts that may have arrived before we stop. Each may be one more visible copy where the target does
     not remove repeats; where it does (webhook-id), a large number is right."""
 

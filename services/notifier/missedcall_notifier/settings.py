@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import fields, replace
+
+from missedcall_common.runtime import settings
 
 from .retry import RetryPolicy
 from .routing import is_mail_address
@@ -133,82 +134,51 @@ class Problem(NamedTuple):
     """What would be right: `expected ...`."""
 
 
-class SettingsError(ValueError):
-    """The settings cannot be used; the text has one line per problem."""
-
-
-def problems(settings: NotifierSettings) -> list[Problem]:
+def problems(notify: NotifierSettings) -> list[Problem]:
     """Return what is wrong with settings whose fields are right by themselves; reads no secrets."""
     found = []
     try:
-        zone(settings)
+        zone(notify)
     except (OSError, ValueError, LookupError):
         right = "expected the IANA name of a time zone: Europe/Berlin; is tzdata installed?"
-        found.append(Problem("time_zone", settings.time_zone, right))
-    if settings.smtp.host:
-        found.extend(_smtp_problems(settings.smtp))
-    if settings.webhook.url:
-        found.extend(_webhook_problems(settings.webhook))
+        found.append(Problem("time_zone", notify.time_zone, right))
+    if notify.smtp.host:
+        found.extend(_smtp_problems(notify.smtp))
+    if notify.webhook.url:
+        found.extend(_webhook_problems(notify.webhook))
     return found
 
 
-def zone(settings: NotifierSettings) -> tzinfo:
+def zone(notify: NotifierSettings) -> tzinfo:
     """Return the time zone of the mails. `UTC` needs no time zone data on the machine.
 
     Raises:
         OSError, ValueError, LookupError: there is no such zone on this machine.
     """
-    return UTC if settings.time_zone == "UTC" else ZoneInfo(settings.time_zone)
+    return UTC if notify.time_zone == "UTC" else ZoneInfo(notify.time_zone)
 
 
-def near(settings: NotifierSettings, folder: Path) -> NotifierSettings:
+def near(notify: NotifierSettings, folder: Path) -> NotifierSettings:
     """Return the settings with the paths of files relative to `folder`."""
 
     def moved(part: SmtpSettings | WebhookSettings) -> Any:
         named = {f.name: getattr(part, f.name) for f in fields(part) if f.name.endswith("_file")}
         return replace(part, **{name: str(folder / path) for name, path in named.items() if path})
 
-    return replace(settings, smtp=moved(settings.smtp), webhook=moved(settings.webhook))
+    return replace(notify, smtp=moved(notify.smtp), webhook=moved(notify.webhook))
 
 
-def from_env(environ: Mapping[str, str]) -> NotifierSettings:
+def from_environment(environ: Mapping[str, str]) -> NotifierSettings:
     """Read `MISSEDCALL_NOTIFY_SMTP_HOST`, `MISSEDCALL_NOTIFY_SMTP_RETRY_FIRST_S` and so on.
-
-    Lists and tables are JSON. A variable with the prefix that no field reads is an error.
 
     Raises:
         SettingsError: one line per variable that cannot be used.
     """
-    given = {name: text for name, text in environ.items() if name.startswith(ENV_PREFIX)}
-    wrong: list[str] = []
-    settings: NotifierSettings = _struct(NotifierSettings(), ENV_PREFIX, given, wrong)
-    wrong += [f"{name}: no such setting" for name in given]
-    wrong += [
-        f"{ENV_PREFIX}{key.replace('.', '_').upper()}={value}: {right}"
-        for key, value, right in problems(settings)
-    ]
-    if wrong:
-        raise SettingsError("\n".join(wrong))
-    return settings
-
-
-def _struct(default: Any, prefix: str, given: dict[str, str], wrong: list[str]) -> Any:
-    """Return `default` with what `given` says; what is used is taken out of it."""
-    changes: dict[str, Any] = {}
-    for field in fields(default):
-        name = prefix + field.name.upper()
-        before = getattr(default, field.name)
-        if isinstance(before, Struct):
-            changes[field.name] = _struct(before, f"{name}_", given, wrong)
-        elif (text := given.pop(name, None)) is not None:
-            try:
-                if isinstance(before, tuple | dict):
-                    changes[field.name] = msgspec.json.decode(text, type=field.type)
-                else:
-                    changes[field.name] = msgspec.convert(text, field.type, strict=False)
-            except msgspec.DecodeError as error:
-                wrong.append(f"{name}={text[:80]}: {error}")
-    return replace(default, **changes)
+    found = settings.from_environment(NotifierSettings, environ, ENV_PREFIX)
+    if wrong := problems(found):
+        named = ((ENV_PREFIX + key.replace(".", "_").upper(), value, right) for key, value, right in wrong)
+        raise settings.SettingsError([f"{name} = {value!r}: {right}" for name, value, right in named])
+    return found
 
 
 def _smtp_problems(smtp: SmtpSettings) -> Iterator[Problem]:

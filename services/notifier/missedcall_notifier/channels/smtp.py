@@ -18,14 +18,12 @@ from pathlib import Path
 
 import aiosmtplib
 
+from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.delivery import Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
 from missedcall_notifier.settings import SmtpSettings
 
 from .mail import write
-
-SECRET_BYTES = 4096
-"""Read of a password file. More than this is no password but the wrong file."""
 
 QUIT_S = 2.0
 """Patience for the answer to QUIT, when everything is done. Less: relays log aborted sessions. More: a slow
@@ -144,7 +142,9 @@ class SmtpChannel:
                 await client.ehlo()
             if settings.username:
                 session.phase = Phase.LOGIN
-                password = await asyncio.to_thread(_read_secret, Path(settings.password_file))
+                password = await asyncio.to_thread(
+                    read_secret, Path(settings.password_file), "smtp.password_file"
+                )
                 await client.login(settings.username, password)
             yield client
             with suppress(aiosmtplib.SMTPException, OSError):
@@ -200,7 +200,7 @@ def _told_apart(session: _Session) -> Iterator[None]:
         detail = f"{session.phase} {error.code} {found[1] if found else ''}".rstrip()
         raise _AttemptError(classify(session.phase, error.code, error.message), detail) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        # ValueError: a setting that the library does not take, an empty password file
+        # ValueError: the password file is not there or empty, or the library does not take a setting
         raise _AttemptError(_without_answer(session.phase), f"{session.phase} {_kind(error)}") from error
 
 
@@ -230,17 +230,3 @@ def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
         OSError: the CA file cannot be read or holds no certificate.
     """
     return ssl.create_default_context(cafile=settings.ca_file or None)
-
-
-def _read_secret(path: Path) -> str:
-    """Return the file's content without the line end.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is empty, too long or no text.
-    """
-    with path.open("rb") as file:
-        secret = file.read(SECRET_BYTES + 1).rstrip(b"\r\n")
-    if not 0 < len(secret) <= SECRET_BYTES:
-        raise ValueError(f"{path}: expected one line of up to {SECRET_BYTES} bytes")
-    return secret.decode()

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.clock import Clock
 from missedcall_notifier.delivery import Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
@@ -36,8 +37,6 @@ TYPES = {"missed": "missed_call.missed", "retracted": "missed_call.retracted"}
 ANSWER_BYTES = 4096
 """Read of an answer, and thrown away. Less: a polite receiver sees its answer reset. More: a stranger decides
 how long we listen."""
-
-SECRET_FILE_BYTES = 4096
 
 USER_AGENT = "missedcall"
 
@@ -106,7 +105,9 @@ class WebhookChannel:
         """Make one call."""
         now = self._clock.now()
         try:
-            secrets = read_secrets(await asyncio.to_thread(_read, Path(self._settings.secret_file)))
+            secrets = read_secrets(
+                await asyncio.to_thread(read_secret, Path(self._settings.secret_file), "webhook.secret_file")
+            )
             session = await self._open()
         except (OSError, ValueError) as error:
             return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
@@ -191,8 +192,3 @@ def _without_answer(error: Exception, *, sent: bool) -> Failed:
 
 def _rfc3339(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(SECRET_FILE_BYTES).decode("ascii")

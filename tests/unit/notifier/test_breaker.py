@@ -1,0 +1,52 @@
+from missedcall_notifier.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker, after
+from missedcall_notifier.failure import Failed, Failure, Sent
+
+DOWN = Failed(Failure.CHANNEL_DOWN)
+
+
+def test_a_closed_breaker_lets_all_through():
+    assert Breaker().allows(8, now=0) == 8
+
+
+def test_an_open_breaker_lets_none_through():
+    assert after(Breaker(), DOWN, now=100).allows(8, now=100 + FIRST_PAUSE_S - 0.1) == 0
+
+
+def test_after_the_pause_one_probe_goes_through():
+    assert after(Breaker(), DOWN, now=100).allows(8, now=100 + FIRST_PAUSE_S) == 1
+
+
+def test_a_failed_probe_doubles_the_pause():
+    once = after(Breaker(), DOWN, now=0)
+
+    assert after(once, DOWN, now=once.opens_at).opens_at == once.opens_at + 2 * FIRST_PAUSE_S
+
+
+def test_the_pause_has_a_limit():
+    breaker = Breaker()
+    for _ in range(2000):
+        breaker = after(breaker, DOWN, now=breaker.opens_at)
+
+    assert breaker.opens_at - after(breaker, DOWN, now=breaker.opens_at).opens_at == -LONGEST_PAUSE_S
+
+
+def test_those_on_their_way_when_it_broke_count_as_one_outage():
+    once = after(Breaker(), DOWN, now=100)
+
+    assert after(once, DOWN, now=101) == once
+
+
+def test_success_closes_it():
+    assert after(after(Breaker(), DOWN, now=0), Sent(), now=5) == Breaker()
+
+
+def test_a_refused_recipient_proves_that_the_channel_works():
+    refused = Failed(Failure.PERMANENT_RECIPIENT)
+
+    assert after(after(Breaker(), DOWN, now=0), refused, now=5) == Breaker()
+
+
+def test_other_failures_leave_it_closed():
+    others = set(Failure) - {Failure.CHANNEL_DOWN}
+
+    assert all(after(Breaker(), Failed(failure), now=0) == Breaker() for failure in others)

@@ -1,0 +1,146 @@
+import email
+import email.policy
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.notify import NOW, make_fact, make_retraction
+
+from missedcall_notifier.channels.mail import LINE_LIMIT, message_id, unstructured, write
+from missedcall_notifier.channels.port import UnrenderableError
+from missedcall_notifier.settings import SmtpSettings
+from missedcall_schemas.records import Party
+
+SETTINGS = SmtpSettings(host="mail.example.com", sender="missed-calls@example.com")
+HEADERS = [
+    "Date",
+    "From",
+    "To",
+    "Message-ID",
+    "Subject",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "Auto-Submitted",
+    "X-Auto-Response-Suppress",
+    "X-Missed-Call-Fact",
+    "X-Missed-Call-Reason",
+]
+ALL = ("L", "M", "N", "P", "S", "Z", "C")
+HOSTILE = st.text(alphabet=st.characters(categories=ALL), max_size=200)
+
+
+def written(fact, recipient="bob@example.com", zone=UTC, smtp=SETTINGS):
+    return write(fact, recipient, smtp, zone)
+
+
+def parsed(raw):
+    return email.message_from_bytes(raw, policy=email.policy.default)
+
+
+def test_the_headers_are_these_and_no_others():
+    assert parsed(written(make_fact())).keys() == HEADERS
+
+
+def test_a_mail_program_reads_what_we_wrote():
+    message = parsed(written(make_fact()))
+
+    assert message["Subject"] == "Missed call from +4930123 (“Alice”)"
+    assert message["From"] == "Missed calls <missed-calls@example.com>"
+    assert message.get_content().startswith("Missed call from +4930123 (“Alice”, as the caller's system")
+
+
+def test_message_id_and_date_are_functions_of_the_fact():
+    assert written(make_fact()) == written(make_fact())
+    assert parsed(written(make_fact()))["Message-ID"] == message_id(make_fact(), "example.com")
+
+
+def test_the_date_is_the_calls_end_in_the_readers_zone():
+    raw = written(make_fact(), zone=ZoneInfo("Europe/Berlin"))
+
+    assert parsed(raw)["Date"] == "Mon, 23 Nov 2026 11:42:16 +0100"
+    assert parsedate_to_datetime(parsed(raw)["Date"]).timestamp() == int(NOW + 9.4)
+
+
+def test_all_recipients_get_the_same_message_id():
+    ids = {parsed(written(make_fact(), to))["Message-ID"] for to in ("a@example.com", "b@example.com")}
+
+    assert len(ids) == 1
+
+
+def test_another_fact_has_another_message_id():
+    assert message_id(make_fact("fact-1"), "x.example") != message_id(make_fact("fact-2"), "x.example")
+
+
+def test_a_correction_stands_below_the_notice_it_corrects():
+    notice, correction = make_fact(), make_retraction(make_fact())
+
+    message = parsed(written(correction))
+
+    assert message["In-Reply-To"] == message["References"] == message_id(notice, "example.com")
+    assert message["Message-ID"] != message_id(notice, "example.com")
+
+
+def test_a_message_id_longer_than_a_line_is_not_folded():
+    domain = f"{'a' * 60}.{'b' * 60}.example"
+    raw = written(
+        make_retraction(make_fact()), smtp=SmtpSettings(sender="x@example.com", message_domain=domain)
+    )
+
+    lines = [line for line in raw.split(b"\r\n") if line.startswith((b"Message-ID", b"References"))]
+    assert all(line.endswith(f"@{domain}>".encode()) for line in lines)
+    assert len(lines) == 2
+
+
+def test_a_long_name_in_many_scripts_comes_back_whole():
+    text = "Missed call from" + " Müller 李小龍 🦊" * 12
+
+    raw = f"Subject: {unstructured(text)}\r\n\r\n".encode()
+
+    assert parsed(raw)["Subject"] == text
+    assert max(map(len, raw.split(b"\r\n"))) <= 76 + len("Subject: ")
+
+
+def test_our_own_name_may_have_quotes_and_umlauts():
+    for name in ('The "Calls" \\ desk', "Verpasste Anrufe für Köln"):
+        smtp = SmtpSettings(sender="x@example.com", sender_name=name)
+        sender = parsed(written(make_fact(), smtp=smtp))["From"]
+
+        assert sender.addresses[0].display_name == name
+
+
+def test_a_recipient_with_a_line_end_is_refused_and_never_written():
+    with pytest.raises(UnrenderableError, match="header To"):
+        written(make_fact(), "bob@example.com\r\nBcc: eve@example.com")
+
+
+def test_a_fact_without_a_time_is_refused():
+    with pytest.raises(UnrenderableError, match="1970"):
+        written(make_fact(rang_at=0.0, ended_at=0.0, decided_at=0.0))
+
+
+@settings(max_examples=400)
+@given(name=HOSTILE, number=HOSTILE, uri=HOSTILE, callee=HOSTILE, fact_id=HOSTILE)
+@example("=?utf-8?q?a=0D=0ABcc:_x@y.com?=", "", "", "", "")
+@example("a\r\nBcc: x@y.com\r\n\r\nbody", "", "", "", "")
+@example("a\u2028Bcc: x\x85Cc: y", "\r\nX: 1", "\nX: 1", "\rX: 1", "\r\nX: 1")
+@example("\ud800\udfff", "", "", "", "")
+def test_nothing_from_the_wire_adds_or_breaks_a_header(name, number, uri, callee, fact_id):
+    fact_id = fact_id.encode("utf-8", "replace").decode()
+    caller = Party(uri=uri, number=number, display_name=name)
+
+    raw = written(make_fact(fact_id, caller=caller, callee=callee))
+    head, _, body = raw.partition(b"\r\n\r\n")
+
+    assert [line.split(b":")[0].decode() for line in re.split(rb"\r\n(?! )", head)] == HEADERS
+    assert parsed(raw).keys() == HEADERS
+    assert "\n" not in parsed(raw)["Subject"]
+    for part in (head, body):
+        assert b"\r" not in part.replace(b"\r\n", b"")
+        assert b"\n" not in part.replace(b"\r\n", b"")
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= LINE_LIMIT

@@ -1,0 +1,174 @@
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from missedcall_common.runtime.settings import SettingsError, from_table
+from missedcall_notifier.app import ways_of
+from missedcall_notifier.clock import SystemClock
+from missedcall_notifier.settings import (
+    NotifierSettings,
+    SmtpSettings,
+    WebhookSettings,
+    from_environment,
+    near,
+    problems,
+)
+
+GOOD = """
+time_zone = "Europe/Berlin"
+[smtp]
+host = "mail.example.com"
+sender = "missed-calls@example.com"
+pattern = "{user}@example.com"
+hosts = ["example.com"]
+[smtp.recipients]
+"sip:bob@example.com" = "bob@mail.example.com"
+[webhook]
+url = "https://hooks.example.com/calls"
+secret_file = "webhook.secret"
+allow = ["10.1.2.0/24"]
+"""
+
+
+def read(text):
+    return from_table(NotifierSettings, tomllib.loads(text))
+
+
+def wrong(text):
+    return [(key, right) for key, _, right in problems(read(text))]
+
+
+def test_nothing_said_means_that_nothing_is_sent():
+    assert ways_of(NotifierSettings(), SystemClock()) == []
+
+
+def test_both_channels_can_be_on():
+    ways = ways_of(read(GOOD), SystemClock())
+
+    assert [(way.channel.name, way.concurrency) for way in ways] == [("smtp", 4), ("webhook", 8)]
+
+
+def test_a_webhook_is_repeated_more_patiently_than_a_mail():
+    smtp, webhook = (way.policy.uncertain_attempts for way in ways_of(read(GOOD), SystemClock()))
+
+    assert smtp < webhook
+
+
+@pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
+def test_the_port_follows_from_the_security(security, port):
+    assert SmtpSettings(security=security).actual_port == port
+
+
+@dataclass
+class Case:
+    text: str
+    key: str
+    right: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case('time_zone = "Europe/Bonn"', "time_zone", "IANA"),
+        Case('time_zone = "../../etc/passwd"', "time_zone", "IANA"),
+        Case('[smtp]\nhost = "m"\nalways = ["a@b.example"]', "smtp.sender", "mail address of yours"),
+        Case('[smtp]\nhost = "m"\nsender = "a@b.example"', "smtp.recipients", "nobody would be told"),
+        Case(
+            '[smtp]\nhost = "m"\nsender = "a@b.example"\npattern = "{user}@{host}"',
+            "smtp.hosts",
+            "on the wire",
+        ),
+        Case(
+            '[smtp]\nhost = "m"\nsender = "a@b.example"\npattern = "{user}"',
+            "smtp.pattern",
+            "{user}@example.com",
+        ),
+        Case('[smtp]\nhost = "m"\nsender = "a@b.example"\nalways = ["bob"]', "smtp.always", "mail address"),
+        Case(
+            '[smtp]\nhost = "m"\nsender = "a@b.example"\nalways = ["a@b.example"]\nusername = "u"',
+            "smtp.password_file",
+            "together",
+        ),
+        Case(
+            '[smtp]\nhost = "m"\nsender = "a@b.example"\nalways = ["a@b.example"]\nusername = "u"\n'
+            'password_file = "f"\nsecurity = "none"',
+            "smtp.security",
+            "in clear",
+        ),
+        Case(
+            '[smtp]\nhost = "m"\nsender = "a@b.example"\nrecipients = {bob = "b@b.example"}',
+            "smtp.recipients",
+            "address of record",
+        ),
+        Case('[webhook]\nurl = "http://x/"\nsecret_file = "f"', "webhook.url", "insecure_http"),
+        Case('[webhook]\nurl = "ftp://x/"\nsecret_file = "f"', "webhook.url", "https://HOST/PATH"),
+        Case('[webhook]\nurl = "https://[x/"\nsecret_file = "f"', "webhook.url", "https://HOST/PATH"),
+        Case('[webhook]\nurl = "https://u:p@x/"\nsecret_file = "f"', "webhook.url", "no user and password"),
+        Case('[webhook]\nurl = "https://x/"', "webhook.secret_file", "whsec_"),
+        Case(
+            '[webhook]\nurl = "https://x/"\nsecret_file = "f"\nallow = ["10.0.0.1/8"]',
+            "webhook.allow",
+            "without host bits",
+        ),
+    ],
+    ids=lambda case: case.key,
+)
+def test_settings_that_contradict_each_other_are_named(case):
+    [(key, right)] = wrong(case.text)
+
+    assert key == case.key
+    assert case.right in right
+
+
+def test_a_login_in_clear_is_allowed_on_this_machine():
+    text = """
+        [smtp]
+        host = "127.0.0.1"
+        sender = "a@b.example"
+        always = ["a@b.example"]
+        username = "u"
+        password_file = "f"
+        security = "none"
+    """
+
+    assert wrong(text) == []
+
+
+def test_a_user_and_password_in_a_url_are_not_repeated():
+    [problem] = problems(read('[webhook]\nurl = "https://u:geheim@x/"\nsecret_file = "f"'))
+
+    assert "geheim" not in str(problem)
+
+
+def test_a_notifier_does_not_start_with_settings_that_contradict_each_other():
+    settings = NotifierSettings(webhook=WebhookSettings(url="https://x/"))
+
+    with pytest.raises(SettingsError, match=r"notify\.webhook\.secret_file = ''"):
+        ways_of(settings, SystemClock())
+
+
+def test_files_are_found_beside_the_configuration():
+    moved = near(read(GOOD), Path("/etc/missedcall"))
+
+    assert moved.webhook.secret_file == "/etc/missedcall/webhook.secret"
+    assert moved.smtp.password_file == ""
+
+
+def test_the_environment_says_the_same():
+    environ = {
+        "MISSEDCALL_NOTIFY_SMTP_HOST": "mail.example.com",
+        "MISSEDCALL_NOTIFY_SMTP_SENDER": "missed-calls@example.com",
+        "MISSEDCALL_NOTIFY_SMTP_ALWAYS": "a@example.com, b@example.com",
+        "MISSEDCALL_NOTIFY_SMTP_RETRY_FIRST_S": "7.5",
+    }
+
+    smtp = from_environment(environ).smtp
+
+    assert (smtp.always, smtp.retry.first_s) == (("a@example.com", "b@example.com"), 7.5)
+
+
+def test_a_contradiction_in_the_environment_names_the_variable():
+    with pytest.raises(SettingsError, match="MISSEDCALL_NOTIFY_WEBHOOK_SECRET_FILE"):
+        from_environment({"MISSEDCALL_NOTIFY_WEBHOOK_URL": "https://x/"})
