@@ -228,3 +228,9 @@ def test_a_program_writes_its_lines_to_standard_error():
 
     assert done.stdout == ""
     assert json.loads(done.stderr)["event"] == "service.started"
+
+
+def test_a_line_of_counters_holds_what_the_catalogue_names(lines):
+    emit(Event.COUNTERS_REPORTED, counts={"received": 3, "sip:bob@example.com": 1})
+
+    assert [line["counts"] for line in lines()] == [{"received": 3}]

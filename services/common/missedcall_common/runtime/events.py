@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self, TextIO, TypedDict, Unpack
 
+from .counters import meaning
+
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 LEVEL_NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error"}
 
@@ -38,6 +40,9 @@ class Event(StrEnum):
     SERVICE_STARTED = "service.started", INFO, "Settings are read and everything is open"
     SERVICE_STOPPED = "service.stopped", INFO, "Ended as asked, with everything written"
     SERVICE_FAILED = "service.failed", ERROR, "Ends because it cannot go on; a restart resumes"
+
+    COUNTERS_REPORTED = "counters.reported", INFO, "Totals since the start: every minute, and at the end"
+    POLICY_CHANGED = "policy.changed", WARNING, "Open calls were begun under another policy than they end"
 
     LISTENER_OPENED = "listener.opened", INFO, "Takes HEP on this transport and port"
     LISTENER_CLOSED = "listener.closed", INFO, "Takes no more HEP there"
@@ -85,6 +90,8 @@ class Fields(TypedDict, total=False):
     """Our own."""
     cause: str
     count: int
+    counts: dict[str, int]
+    """Totals by the names of `counters`."""
     bytes: int
     window_s: float
     """Seconds that `count` was counted over."""
@@ -220,6 +227,8 @@ def _allowed(fields: dict[str, Any]) -> dict[str, Any]:
             kept[name] = value if name in _IDS and _ID.fullmatch(value) else _text(value)
         elif isinstance(value, int | float) and math.isfinite(value):
             kept[name] = value
+        elif name == "counts":
+            kept[name] = {counter: total for counter, total in value.items() if meaning(counter)}
     refused = sorted(fields.keys() - kept.keys())
     return {**kept, "refused": refused} if refused else kept
 
