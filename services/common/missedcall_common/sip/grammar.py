@@ -70,7 +70,9 @@ def parse_params(text: str) -> dict[str, str]:
         return {}
     params: dict[str, str] = {}
     pieces = _BY_SEMICOLON.findall(text) if '"' in text or "<" in text else text.split(";")
-    for piece in pieces[: MAX_PARAMS + 1]:
+    for piece in pieces:
+        if len(params) == MAX_PARAMS:
+            break
         name, _, value = piece.partition("=")
         name = name.strip().lower()
         if name and name not in params:

@@ -307,8 +307,9 @@ def _start_line(line: str, offset: int) -> tuple[str, str, int, str]:
             return "", "", status, rest[4:].strip(_BLANK)
     elif first in METHODS:
         uri, _, version = rest.rstrip(_BLANK).rpartition(" ")
+        uri = uri.strip(" \t<>")
         if version == "SIP/2.0" and uri:
-            return first, uri.strip(" \t<>"), 0, ""
+            return first, uri, 0, ""
     return _odd_start_line(line, offset)
 
 
@@ -331,7 +332,7 @@ def _odd_start_line(line: str, offset: int) -> tuple[str, str, int, str]:
         )
     if len(words) < 3 or words[-1][:4].upper() != "SIP/":
         raise SipError(
-            f"a start line of {len(line)} characters at offset {offset}, expected SIP/2.0 at its end"
+            f"a start line of {len(line.strip())} characters at offset {offset}, expected SIP/2.0 at its end"
         )
     _check_version(words[-1], offset + line.rindex(words[-1]))
     uri = " ".join(words[1:-1]).strip(" <>")

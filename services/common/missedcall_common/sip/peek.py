@@ -104,15 +104,22 @@ def peek(data: bytes) -> Peek:
     last = max(id_at, cseq_at)
     if id_at > 0 and cseq_at > 0 and data[line_end - 1] == 13 and data.find(b"\r\n\r\n", 0, last) < 0:
         id_end = data.find(b"\n", id_at + 10)
-        words = data[cseq_at + 7 : data.find(b"\n", cseq_at + 7)].split()
-        if len(words) == 2 and words[1] in _KNOWN and data[id_end + 1 : id_end + 2] not in _FOLDS:
+        cseq_end = data.find(b"\n", cseq_at + 7)
+        words = data[cseq_at + 7 : cseq_end].split()
+        if (
+            len(words) == 2
+            and words[1] in _KNOWN
+            and id_end > 0
+            and cseq_end > 0
+            and data[id_end + 1 : id_end + 2] not in _FOLDS
+        ):
             cseq_method = _KNOWN[words[1]]
             call_id = str(data[id_at + 10 : id_end], "utf-8", ERRORS).strip()
             return Peek(method or cseq_method, status, cseq_method, call_id)
     return _odd_peek(data)
 
 
-_FOLDS = frozenset({b" ", b"\t", b""})  # b"": the data ends here, perhaps in the middle of the value
+_FOLDS = frozenset({b" ", b"\t"})
 
 
 def _odd_peek(data: bytes) -> Peek:

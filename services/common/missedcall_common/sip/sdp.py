@@ -10,7 +10,7 @@ MAX_MEDIA_LINE_BYTES = 512
 
 _MEDIA_TYPE = re.compile(rb"m=[ \t]*([A-Za-z0-9.\-_!#$%&'*+^`{|}~]{1,64})")
 # A part's last header line, the empty line, then a session description up to the next boundary.
-_SDP_PART = re.compile(rb"\n\r?\n(v=[0-9]\r?\n.*?)(?:\n--|\Z)", re.DOTALL)
+_SDP_PART = re.compile(rb"\n\r?\n(v=[0-9]\r?\n.*?(?:\n(?=--)|\Z))", re.DOTALL)
 
 
 def _media_lines(body: bytes) -> list[bytes]:
