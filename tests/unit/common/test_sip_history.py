@@ -74,6 +74,17 @@ def test_a_retarget_reason_may_come_before_the_index(reason):
     assert (entry.retarget_reason, entry.index) == (reason, "1")
 
 
+def test_a_reason_without_a_cause_says_nothing():
+    timed_out, unknown = parse_history_info(
+        [
+            "<sip:1@a;user=phone?Reason=SIP%3Bcause%3D487%3Btext%3DTimeout>;index=1,<sip:2@a?Reason=SIP>;index=1.1"
+        ]
+    )
+
+    assert timed_out.reasons == [Reason("SIP", 487, "Timeout")]
+    assert (unknown.uri, unknown.reasons, unknown.cause) == ("sip:2@a", [], 0)
+
+
 def test_two_reasons_of_one_entry_are_kept():
     (entry,) = parse_history_info(["<sip:a@b?Reason=Q.850%3Bcause%3D17&Reason=SIP%3Bcause%3D486>;index=1"])
 

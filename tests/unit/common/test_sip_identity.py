@@ -80,7 +80,7 @@ def test_an_anonymous_from_hides_even_an_asserted_identity(value):
     assert caller_identity(head(f"From: {value}", ASSERTED)) == ANONYMOUS
 
 
-@pytest.mark.parametrize("value", ["full", "uri", "FULL", '"full"', "full-network"])
+@pytest.mark.parametrize("value", ["full", "uri", "FULL", '"full"', "full-network", '"name,uri"', "yes"])
 def test_a_remote_party_id_can_hide_the_caller(value):
     assert caller_identity(head(FROM, f"{REMOTE};privacy={value}")) == ANONYMOUS
 

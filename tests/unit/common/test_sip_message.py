@@ -5,11 +5,11 @@ from missedcall_common.sip.message import (
     MAX_HEAD_BYTES,
     MAX_HEADER_LINES,
     MAX_METHOD_CHARS,
-    MAX_NAME_CHARS,
     MAX_VALUE_CHARS,
     SipError,
     parse,
 )
+from missedcall_common.sip.names import MAX_NAME_CHARS
 
 INVITE = "INVITE sip:bob@example.com SIP/2.0"
 COMPACT_FORMS = {

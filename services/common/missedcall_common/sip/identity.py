@@ -33,6 +33,11 @@ HIDING = frozenset({"id", "user", "header", "session", "history"})
 """Values of Privacy that ask for the caller's name not to be shown (RFC 3323 s.4.2, RFC 3325 s.9.3)."""
 
 
+# A Remote-Party-ID's privacy that lets the URI be shown. All else hides it: `full`, `uri`, `name,uri`, and the
+# `yes` of old exchanges.
+_SHOWN = frozenset({"", "off", "no", "none", "name", "ipaddr"})
+
+
 def privacy(head: SipHead) -> frozenset[str]:
     """Return the values of Privacy in lower case."""
     values = head.headers.get("privacy")
@@ -103,11 +108,11 @@ def _remote_party(values: list[NameAddr]) -> Identity | None:
         if value.params.get("party", "calling").lower() != "calling":
             continue
         hidden = value.params.get("privacy", "off").lower()
-        if hidden.startswith(("full", "uri")):
+        if hidden not in _SHOWN:
             return ANONYMOUS
         uri = parse_uri(value.uri)
         address = address_of_record(uri)
         if address:
-            name = "" if hidden.startswith("name") else value.display_name
+            name = "" if hidden == "name" else value.display_name
             return Identity(address, telephone_number(uri), name, anonymous=False, source="remote-party-id")
     return None

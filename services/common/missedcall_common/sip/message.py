@@ -11,7 +11,8 @@ Rule 4: an error names position and expectation, and quotes nothing that could b
 
 import codecs
 import re
-from functools import lru_cache
+
+from .names import KNOWN, MAX_NAME_CHARS, METHODS, TOKEN, long_name
 
 MAX_HEAD_BYTES = 65_536
 """A head longer than any datagram. Below: long but honest heads over TCP are lost. Above: one sender can make
@@ -24,9 +25,6 @@ RFC 3261 s.8.1.1.6) fit. Below: they do not. Above: lines of `a:` cost memory ou
 MAX_VALUE_CHARS = 8_192
 """One header line's value. An Identity token or a long History-Info has 4,000. Below: those are lost. Above:
 every parser of values has to be fast on longer text."""
-
-MAX_NAME_CHARS = 128
-"""One header's name; RFC 4475 s.3.1.1.7 sends one of 92. Above: nobody's names fill the name cache."""
 
 MAX_METHOD_CHARS = 64
 """RFC 4475 s.3.1.1.2 sends a method of 44. Above: methods stop being fit for a metric label."""
@@ -110,72 +108,10 @@ class SipHead:
         return f"<SipHead {start}, {len(self.headers)} headers>"
 
 
-# RFC 3261 s.7.3.3 and the registry's later compact forms.
-COMPACT = {
-    "a": "accept-contact",  # RFC 3841
-    "b": "referred-by",  # RFC 3892
-    "c": "content-type",
-    "d": "request-disposition",  # RFC 3841
-    "e": "content-encoding",
-    "f": "from",
-    "i": "call-id",
-    "j": "reject-contact",  # RFC 3841
-    "k": "supported",
-    "l": "content-length",
-    "m": "contact",
-    "n": "identity-info",  # RFC 4474
-    "o": "event",  # RFC 6665
-    "r": "refer-to",  # RFC 3515
-    "s": "subject",
-    "t": "to",
-    "u": "allow-events",  # RFC 6665
-    "v": "via",
-    "x": "session-expires",  # RFC 4028
-    "y": "identity",  # RFC 8224
-}
-
-# fmt: off
-_USUAL = (
-    "Accept", "Accept-Contact", "Accept-Encoding", "Accept-Language", "Alert-Info", "Allow", "Allow-Events",
-    "Answer-Mode", "Authorization", "Call-ID", "Call-Info", "Contact", "Content-Disposition",
-    "Content-Encoding", "Content-Language", "Content-Length", "Content-Type", "CSeq", "Date", "Diversion",
-    "Event", "Expires", "From", "History-Info", "Identity", "In-Reply-To", "Join", "Max-Forwards",
-    "MIME-Version", "Min-Expires", "Min-SE", "Organization", "P-Access-Network-Info", "P-Asserted-Identity",
-    "P-Called-Party-ID", "P-Charging-Vector", "P-Preferred-Identity", "Path", "Priority", "Privacy",
-    "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "RAck", "RSeq", "Reason", "Record-Route",
-    "Refer-To", "Referred-By", "Reject-Contact", "Remote-Party-ID", "Replaces", "Request-Disposition",
-    "Require", "Retry-After", "Route", "Server", "Service-Route", "Session-Expires", "Session-ID",
-    "Subject", "Subscription-State", "Supported", "Timestamp", "To", "Unsupported", "User-Agent", "Via",
-    "Warning", "WWW-Authenticate", "ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics",
-    "ms-conversation-id", "X-CID", "X-Call-ID",
-)
-# fmt: on
-
-
-def _spellings() -> dict[str, str]:
-    known = {}
-    for name in _USUAL:
-        for spelling in (name, name.lower(), name.upper(), name.title()):
-            known[spelling] = name.lower()
-    for short, long in COMPACT.items():
-        known[short] = known[short.upper()] = long
-    return known
-
-
-_KNOWN = _spellings()
-_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")  # RFC 3261 s.25.1 token
 _EMPTY = frozenset({"", "\r"})
 _TOO_LONG = "-"  # stands for a line beyond MAX_VALUE_CHARS: without a colon, so left out and counted
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _BLANK = " \t\r"
-
-# fmt: off
-METHODS = frozenset({
-    "ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS",
-    "PRACK", "PUBLISH", "REFER", "REGISTER", "SERVICE", "SUBSCRIBE", "UPDATE",
-})
-# fmt: on
-"""The registered methods, and SERVICE of Lync."""
 
 _STATUS = {str(code): code for code in range(100, 700)}
 
@@ -191,16 +127,6 @@ def _as_latin1(error: UnicodeError) -> tuple[str, int]:
 ERRORS = "missedcall-latin-1"
 """Name of the decoding error handler of Rule 2, for `bytes.decode`."""
 codecs.register_error(ERRORS, _as_latin1)
-
-
-@lru_cache(maxsize=1024)
-def _long_name(name: str) -> str:
-    """Return the long lower-case name for any spelling, "" if `name` cannot be a header's."""
-    name = name.strip(_BLANK)  # RFC 3261 s.25.1 HCOLON: blanks may stand before the colon
-    if not _TOKEN.fullmatch(name):
-        return ""
-    name = name.lower()
-    return COMPACT.get(name, name)
 
 
 def parse(data: bytes) -> SipHead:
@@ -230,8 +156,8 @@ def parse(data: bytes) -> SipHead:
     next(following, None)
     for line in following:
         name, colon, value = line.partition(":")
-        if name in _KNOWN:
-            name = _KNOWN[name]
+        if name in KNOWN:
+            name = KNOWN[name]
         elif line in _EMPTY:
             complete = True
             break
@@ -242,7 +168,7 @@ def parse(data: bytes) -> SipHead:
                 skipped += 1
             continue
         else:
-            name = _long_name(name) if colon and len(name) <= MAX_NAME_CHARS else ""
+            name = long_name(name) if colon and len(name) <= MAX_NAME_CHARS else ""
             if not name:
                 last = []
                 skipped += 1
@@ -326,7 +252,7 @@ def _odd_start_line(line: str, offset: int) -> tuple[str, str, int, str]:
             raise SipError(f"status {found} at offset {offset + len(words[0]) + 1}, expected 100 to 699")
         return "", "", status, " ".join(words[2:])
     method = words[0]
-    if len(method) > MAX_METHOD_CHARS or not _TOKEN.fullmatch(method):
+    if len(method) > MAX_METHOD_CHARS or not TOKEN.fullmatch(method):
         raise SipError(
             f"no method of at most {MAX_METHOD_CHARS} token characters at offset {offset}, expected one"
         )

@@ -8,7 +8,8 @@ Rule 2: nothing raises and nothing is quadratic; whoever sends garbage gets `NOT
 import re
 from typing import NamedTuple
 
-from .message import ERRORS, MAX_HEAD_BYTES, MAX_VALUE_CHARS, METHODS, head_end
+from .message import ERRORS, MAX_HEAD_BYTES, MAX_VALUE_CHARS, head_end
+from .names import METHODS
 from .sdp import media_lines
 
 MAX_START_LINE_BYTES = MAX_VALUE_CHARS

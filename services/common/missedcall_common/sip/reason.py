@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .grammar import number, parse_params, split_all, unquote
 from .message import SipHead
+from .names import TOKEN
 
 MAX_REASONS = 16
 """Reasons read per message; a proxy that merges forks writes one per protocol and fork."""
@@ -48,7 +49,6 @@ class SipWarning(NamedTuple):
 
 DIAGNOSTIC_HEADERS = ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics")
 
-_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _CAUSE = re.compile(r"([0-9]{1,4})(?![0-9])")  # `200 text=...`: some forget the semicolon
 _ID = re.compile(r"([0-9]{1,9})(?:\.([0-9A-Za-z.]{1,32}))?")
 
@@ -59,7 +59,7 @@ def parse_reasons(values: list[str]) -> list[Reason]:
     for value in split_all(values)[:MAX_REASONS]:
         protocol, semicolon, rest = value.partition(";")
         protocol = protocol.strip()
-        if not semicolon or not _TOKEN.fullmatch(protocol):
+        if not semicolon or not TOKEN.fullmatch(protocol):
             continue  # the tail of an unquoted text with a comma in it
         params = parse_params(rest)
         cause = _CAUSE.match(params.get("cause", ""))

@@ -1,0 +1,86 @@
+"""Header names and methods as they are spelled, and what they are called here.
+
+Rule 1: a header has one name, the long form in lower case, however it was written (RFC 3261 s.7.3.1, s.7.3.3).
+Rule 2: the usual spellings are looked up; only unusual ones are worked out, once.
+"""
+
+import re
+from functools import lru_cache
+
+MAX_NAME_CHARS = 128
+"""One header's name; RFC 4475 s.3.1.1.7 sends one of 92. Above: nobody's names fill the name cache."""
+
+# RFC 3261 s.7.3.3 and the registry's later compact forms.
+COMPACT = {
+    "a": "accept-contact",  # RFC 3841
+    "b": "referred-by",  # RFC 3892
+    "c": "content-type",
+    "d": "request-disposition",  # RFC 3841
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",  # RFC 3841
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",  # RFC 4474
+    "o": "event",  # RFC 6665
+    "r": "refer-to",  # RFC 3515
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",  # RFC 6665
+    "v": "via",
+    "x": "session-expires",  # RFC 4028
+    "y": "identity",  # RFC 8224
+}
+
+# fmt: off
+_USUAL = (
+    "Accept", "Accept-Contact", "Accept-Encoding", "Accept-Language", "Alert-Info", "Allow", "Allow-Events",
+    "Answer-Mode", "Authorization", "Call-ID", "Call-Info", "Contact", "Content-Disposition",
+    "Content-Encoding", "Content-Language", "Content-Length", "Content-Type", "CSeq", "Date", "Diversion",
+    "Event", "Expires", "From", "History-Info", "Identity", "In-Reply-To", "Join", "Max-Forwards",
+    "MIME-Version", "Min-Expires", "Min-SE", "Organization", "P-Access-Network-Info", "P-Asserted-Identity",
+    "P-Called-Party-ID", "P-Charging-Vector", "P-Preferred-Identity", "Path", "Priority", "Privacy",
+    "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "RAck", "RSeq", "Reason", "Record-Route",
+    "Refer-To", "Referred-By", "Reject-Contact", "Remote-Party-ID", "Replaces", "Request-Disposition",
+    "Require", "Retry-After", "Route", "Server", "Service-Route", "Session-Expires", "Session-ID",
+    "Subject", "Subscription-State", "Supported", "Timestamp", "To", "Unsupported", "User-Agent", "Via",
+    "Warning", "WWW-Authenticate", "ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics",
+    "ms-conversation-id", "X-CID", "X-Call-ID",
+)
+# fmt: on
+
+
+def _spellings() -> dict[str, str]:
+    known = {}
+    for name in _USUAL:
+        for spelling in (name, name.lower(), name.upper(), name.title()):
+            known[spelling] = name.lower()
+    for short, long in COMPACT.items():
+        known[short] = known[short.upper()] = long
+    return known
+
+
+KNOWN = _spellings()
+"""Usual spelling -> name."""
+TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+"""RFC 3261 s.25.1 token."""
+
+# fmt: off
+METHODS = frozenset({
+    "ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS",
+    "PRACK", "PUBLISH", "REFER", "REGISTER", "SERVICE", "SUBSCRIBE", "UPDATE",
+})
+# fmt: on
+"""The registered methods, and SERVICE of Lync."""
+
+
+@lru_cache(maxsize=1024)
+def long_name(name: str) -> str:
+    """Return the long lower-case name for any spelling, "" if `name` cannot be a header's."""
+    name = name.strip(" \t\r")  # RFC 3261 s.25.1 HCOLON: blanks may stand before the colon
+    if not TOKEN.fullmatch(name):
+        return ""
+    name = name.lower()
+    return COMPACT.get(name, name)
