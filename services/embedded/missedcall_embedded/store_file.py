@@ -60,9 +60,8 @@ STATE = Topic("call-state", compacted=True)
 FACTS = Topic("missed-calls", text=True)
 VERDICTS = Topic("call-verdicts", text=True)
 DEAD_LETTERS = Topic("dead-letters", text=True)
-POSITIONS = Topic("reader-positions", compacted=True, text=True)
-"""How far each reader of `missed-calls` is done; what a consumer group's offsets are on Kafka."""
-TOPICS = (BATCHES, STATE, FACTS, VERDICTS, DEAD_LETTERS, POSITIONS)
+TOPICS = (BATCHES, STATE, FACTS, VERDICTS, DEAD_LETTERS)
+"""The delivery journal is in the same file, in tables of its own: `missedcall_notifier.journal_sqlite`."""
 
 
 class Row(NamedTuple):

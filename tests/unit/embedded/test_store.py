@@ -13,7 +13,6 @@ from missedcall_embedded.store_file import (
     BATCHES,
     DEAD_LETTERS,
     FACTS,
-    POSITIONS,
     STATE,
     VERDICTS,
     LockedError,
@@ -36,7 +35,7 @@ def a_turn(store: Store, number: int) -> None:
     for topic in (BATCHES, FACTS, VERDICTS, DEAD_LETTERS):
         store.append(topic, f"key {number}", number, b'"%d"' % number)
     store.put(STATE, "call", b"%d" % number)
-    store.put(POSITIONS, "smtp", b"%d" % number)
+    store.put(STATE, "__next__", b"%d" % number)
 
 
 def turns_seen(path: Path) -> set[int]:
@@ -44,7 +43,7 @@ def turns_seen(path: Path) -> set[int]:
     with Store(path) as store:
         logs = {len(store.rows(topic)) for topic in (BATCHES, FACTS, VERDICTS, DEAD_LETTERS)}
         state = store.get(STATE, "call")
-        position = store.get(POSITIONS, "smtp")
+        position = store.get(STATE, "__next__")
         return logs | {int(state or b"0"), int(position or b"0")}
 
 
@@ -55,7 +54,7 @@ def test_what_was_committed_is_there_after_the_file_is_opened_again(path):
 
     with Store(path) as store:
         assert store.rows(FACTS) == [(1, "key 1", 1, b'"1"')]
-        assert store.get(POSITIONS, "smtp") == b"1"
+        assert store.get(STATE, "call") == b"1"
 
 
 def test_what_was_not_committed_is_gone(path):
