@@ -19,11 +19,7 @@ SOURCE = "(SIPStack,SIPAdminLog::ProtocolRecord::Flush:ProtocolRecord.cpp(265))"
 SAMPLES = ROOT / "services" / "embedded" / "missedcall_embedded" / "samples"
 sys.path.insert(0, str(HERE.parent))
 
-from msgspec.structs import replace  # noqa: E402 - after the line above, which `support` needs
-from support import ladder  # noqa: E402
-from support.ladder_capture import EPOCH_MS, record  # noqa: E402
-
-from missedcall_collector.pcap_writer import write_pcap  # noqa: E402
+from support import ladder  # noqa: E402 - found through the line above
 
 
 def main() -> int:
@@ -86,34 +82,31 @@ def promise(trace: ladder.Trace, name: str) -> dict[str, object]:
 
 def pcap(trace: ladder.Trace) -> bytes:
     """Return the ladder as a pcap file, bodies whole."""
-    messages = [
-        replace(record(trace.network, sent, EPOCH_MS + round(sent.at * 1000), 0), head=sent.wire)
-        for sent, _ in trace.sent
-    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.pcap"
-        write_pcap(path, messages)
+        ladder.to_pcap(trace, path)
         return path.read_bytes()
 
 
 def lync_trace(trace: ladder.Trace) -> bytes:
     """Return the ladder as a front end's trace in the CLS dialect of 2015, which writes UTC."""
     records = []
-    for number, (at, src, dst, _transport, wire) in enumerate(
-        trace.capture.datagrams(trace.network, trace.sent), start=0x5386
-    ):
-        outgoing = src == server(trace)
-        head, _, body = wire.decode().partition("\r\n\r\n")
+    messages = list(trace.capture.whole(trace.network, trace.sent))
+    # The box that writes the trace is the one that all messages pass.
+    (server,) = set.intersection(*({message.src, message.dst} for message in messages))
+    for number, message in enumerate(messages, start=0x5386):
+        outgoing = message.src == server
+        head, _, body = message.head.decode().partition("\r\n\r\n")
         trace_id = 2_156_659_184 + number
         start_line, *headers = head.split("\r\n")
-        when = datetime.fromtimestamp(at, UTC)
+        when = datetime.fromtimestamp(message.captured_ms / 1000, UTC)
         stamp = f"{when:%m/%d/%Y-%H:%M:%S}.{when.microsecond // 1000:03}.{number:08X}"
         records += [
             rf"TL_INFO(TF_PROTOCOL) [pool01\fe01]06E4.0EB4::{stamp} {SOURCE} [{trace_id}] $$begin_record",
             f"Trace-Correlation-Id: {trace_id}",
             f"Instance-Id: {number:X}",
             f"Direction: {'outgoing' if outgoing else 'incoming'}",
-            f"Peer: {dst if outgoing else src}",
+            f"Peer: {message.dst if outgoing else message.src}",
             f"Message-Type: {'response' if start_line.startswith('SIP/') else 'request'}",
             f"Start-Line: {start_line}",
             *headers,
@@ -126,13 +119,6 @@ def lync_trace(trace: ladder.Trace) -> bytes:
             "",
         ]
     return "\r\n".join(line.replace("\n", "\r\n") for line in records).encode()
-
-
-def server(trace: ladder.Trace) -> str:
-    """Return the address of the box that writes the trace: the one that all messages pass."""
-    ends = [{src, dst} for _, src, dst, _, _ in trace.capture.datagrams(trace.network, trace.sent)]
-    (address,) = set.intersection(*ends)
-    return address
 
 
 if __name__ == "__main__":

@@ -112,16 +112,16 @@ async def _demo(folder: Path, log: Path) -> None:
     port = _free_port()
     async with Sinks(secrets.token_bytes(32)) as sinks:
         config = _write_config(folder, port, sinks, samples)
-        async with _pipeline(config, log) as pipeline:
+        async with pipeline(config, log) as process:
             where = Target("tcp", "127.0.0.1", port)
-            await _until(lambda: _listens(port), START_S, "the pipeline did not begin to listen", pipeline)
+            await until(lambda: _listens(port), START_S, "the pipeline did not begin to listen", process)
             print(f"The pipeline listens on {where}. Its timers are the real ones;")
             print(
                 f"only the {len(samples)} sample captures are played, at {SPEED:.0f} times the recorded speed.\n"
             )
             await _play(samples, where)
-            await _show_decisions(samples, folder / "missedcall.db", pipeline)
-            await _show_deliveries(samples, sinks, pipeline)
+            await show_decisions(samples, folder / "missedcall.db", process)
+            await show_deliveries(samples, sinks, process)
     told = sum(verdict.is_told for sample in samples for verdict in sample.verdicts)
     print(f"\n{len(samples)} calls: decided and delivered as promised; {told} users told once, nobody else.")
 
@@ -170,7 +170,7 @@ secret_file = "webhook.secret"
 
 
 @contextlib.asynccontextmanager
-async def _pipeline(config: Path, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def pipeline(config: Path, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `missedcall run` in a process of its own; end it with SIGTERM, as an operator would."""
     command = (sys.executable, "-m", "missedcall_embedded", "run", "--config", str(config))
     with log.open("wb") as output:
@@ -202,8 +202,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def _until(
-    done: Callable[[], bool], seconds: float, otherwise: str, pipeline: asyncio.subprocess.Process
+async def until(
+    done: Callable[[], bool], seconds: float, otherwise: str, process: asyncio.subprocess.Process
 ) -> None:
     """Wait until ``done``.
 
@@ -213,8 +213,8 @@ async def _until(
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not done():
-        if pipeline.returncode is not None:
-            raise DemoError(f"the pipeline ended by itself with exit status {pipeline.returncode}")
+        if process.returncode is not None:
+            raise DemoError(f"the pipeline ended by itself with exit status {process.returncode}")
         if loop.time() > end:
             raise DemoError(f"{otherwise} within {seconds:.0f} s")
         await asyncio.sleep(POLL_S)
@@ -228,11 +228,13 @@ async def _play(samples: tuple[Sample, ...], where: Target) -> None:
     summary = await play(sources.messages(), where, Pace(speed=SPEED))
     if sources.errors:
         raise DemoError("; ".join(sources.errors))
-    print(f"Sent {summary.sent} SIP messages as HEP v3.\n")
+    print(
+        f"Sent {summary.sent} SIP messages as HEP v3 in {summary.seconds:.1f} s; the last call settles in 3 s.\n"
+    )
 
 
-async def _show_decisions(
-    samples: tuple[Sample, ...], file: Path, pipeline: asyncio.subprocess.Process
+async def show_decisions(
+    samples: tuple[Sample, ...], file: Path, process: asyncio.subprocess.Process
 ) -> None:
     """Wait for a verdict on everything promised and print each call.
 
@@ -250,7 +252,7 @@ async def _show_decisions(
         return promised.keys() <= decided.keys()
 
     try:
-        await _until(all_decided, DECIDE_S, "not every call was decided", pipeline)
+        await until(all_decided, DECIDE_S, "not every call was decided", process)
     finally:
         for sample in samples:
             print(sample.claim[:1].upper() + sample.claim[1:])
@@ -269,8 +271,8 @@ async def _show_decisions(
             )
 
 
-async def _show_deliveries(
-    samples: tuple[Sample, ...], sinks: "Sinks", pipeline: asyncio.subprocess.Process
+async def show_deliveries(
+    samples: tuple[Sample, ...], sinks: "Sinks", process: asyncio.subprocess.Process
 ) -> None:
     """Wait for every notice promised and print what arrived.
 
@@ -283,7 +285,7 @@ async def _show_deliveries(
         return len(sinks.mails) >= len(told) and len(sinks.events) >= len(told)
 
     try:
-        await _until(all_there, DELIVER_S, "not every notice was delivered", pipeline)
+        await until(all_there, DELIVER_S, "not every notice was delivered", process)
         await asyncio.sleep(QUIET_S)
     finally:
         print("\nDelivered to the mail server:")

@@ -1,0 +1,91 @@
+"""How fast `missedcall replay` decides a capture, and in how much memory; beside the field's C programs.
+
+    .venv/bin/python benchmarks/replay.py [MESSAGES] [--keep FILE.pcap]
+
+Each program reads the same generated file from the page cache, one after the other, on an otherwise idle machine.
+sngrep groups dialogs, tshark dissects; neither decides anything. Those that are not installed are left out.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import traffic
+
+from missedcall_collector.pcap_writer import write_pcap
+
+MISSEDCALL = str(Path(sys.executable).with_name("missedcall"))
+
+
+class Measured(NamedTuple):
+    """One run of a program."""
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    status: int
+
+
+def run(command: list[str]) -> Measured:
+    """Run a program to its end, its output thrown away."""
+    null = os.open(os.devnull, os.O_RDWR)
+    begin = time.perf_counter()
+    streams = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
+    process = os.posix_spawnp(command[0], command, os.environ | {"TERM": "dumb"}, file_actions=streams)
+    _, status, usage = os.wait4(process, 0)
+    seconds = time.perf_counter() - begin
+    os.close(null)
+    peak_mb = usage.ru_maxrss / 1024  # kB on Linux
+    return Measured(seconds, usage.ru_utime + usage.ru_stime, peak_mb, os.waitstatus_to_exitcode(status))
+
+
+def programs(path: Path) -> dict[str, list[str]]:
+    """Return the commands that can run on this machine, ours first."""
+    commands = {
+        "missedcall replay": [MISSEDCALL, "replay", str(path), "--format", "jsonl"],
+        "missedcall replay --verdicts": [
+            MISSEDCALL, "replay", str(path), "--format", "jsonl", "--verdicts"
+        ],
+        "sngrep -q -N -I": ["sngrep", "-q", "-N", "-I", str(path)],
+        "tshark -Y sip": ["tshark", "-r", str(path), "-Y", "sip"],
+    }  # fmt: skip
+    return {name: command for name, command in commands.items() if shutil.which(command[0])}
+
+
+def main() -> int:
+    """Measure and print; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("messages", type=int, nargs="?", default=1_000_000)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the capture here and keep it")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="missedcall-bench-") as folder:
+        path = args.keep or Path(folder) / "bench.pcap"
+        write_pcap(path, traffic.messages(args.messages))
+        path.read_bytes()  # into the page cache: the disk is not what is measured
+        print(f"{args.messages:,} messages, {path.stat().st_size / 1e6:,.0f} MB, {os.cpu_count()} cores\n")
+        print(f"{'program':<30}{'messages/s':>12}{'seconds':>10}{'cpu s':>8}{'peak MB':>9}{'ours is':>10}")
+        ours = 0.0
+        failed = False
+        for name, command in programs(path).items():
+            measured = run(command)
+            ours = ours or measured.seconds
+            ratio = f"{measured.seconds / ours:.2f} x"
+            rate = f"{args.messages / measured.seconds:,.0f}"
+            note = f"  exit {measured.status}" if measured.status else ""
+            failed |= bool(measured.status) and command[0] == MISSEDCALL
+            print(
+                f"{name:<30}{rate:>12}{measured.seconds:>10.1f}{measured.cpu_s:>8.1f}"
+                f"{measured.peak_mb:>9.0f}{ratio:>10}{note}"
+            )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
