@@ -6,6 +6,7 @@ Rule 2: what only some messages carry is in `offer` (initial INVITE) or `ending`
 Rule 3: `Seen` is part of the state rows: fields are only ever appended, with defaults.
 """
 
+import re
 from typing import Literal, cast
 
 from msgspec import Struct
@@ -27,10 +28,16 @@ MAX_HISTORY = 16
 """Entries of a History-Info or Diversion chain that are kept. RFC 7044 has no bound; real chains have < 8."""
 
 
-IM_MEDIA = frozenset(
-    {"message", "x-ms-message", "applicationsharing", "x-applicationsharing", "data", "x-data"}
+SILENT_MEDIA = frozenset(
+    {"message", "x-ms-message", "applicationsharing", "x-applicationsharing", "data", "x-data", "application"}
 )
 """Media of a session that no phone rings for (RFC 4975 s.8; domain row 46)."""
+
+USER_NOTIFICATION = "application/ms-rtc-usernotification+xml"
+"""What Lync tells Exchange UM about a user's calls (MS-OCEXUM)."""
+
+_MISSED = re.compile(rb"<Event\s[^>]*type=[\"']missed[\"']", re.IGNORECASE)
+_CALL_ID = re.compile(rb"<CallId>\s*([^<\s]{1,256})\s*</CallId>", re.IGNORECASE)
 
 
 class Retarget(Struct, frozen=True, array_like=True, gc=False):
