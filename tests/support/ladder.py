@@ -18,7 +18,7 @@ Messages
     (the same bytes once more), `lost` (sent, not captured), `alone` (nothing filled in).
     Headers follow a `|`, one after each, or stand indented on the next lines, as `Name: value`; `+Name`
     adds to those that the message inherits; an empty value drops one; `~` folds the line. `Phrase:` is the
-    reason phrase.
+    reason phrase, `Body:` a body.
     {call-id:b} {tag:bob.1} {tag:b/bob.1} {aor:bob} {contact:bob.1} {ip:proxy} stand for what was made.
 
 Filled in: 100 from a server that gets an INVITE, 200 for a CANCEL, ACK for a final above 299.
@@ -52,20 +52,19 @@ from typing import get_type_hints
 
 from support.ladder_capture import Capture
 from support.ladder_expect import Expectation, expectation
-from support.ladder_sip import LadderError, Network, Say, Sent
+from support.ladder_sip import LadderError, Network, Sent
+from support.ladder_talk import along
 from support.ladder_wire import Headers
 
 from missedcall_classifier.policy import Policy
 from missedcall_schemas.records import SipMessage
-
-HOP_S = 0.005
-"""From one box to the next: what a proxy needs in a LAN."""
 
 _LINE = re.compile(
     r"(?P<at>[+]?\d+(?:\.\d*)?)\s+(?:(?P<leg>[\w-]+):)?(?P<hops>[^\s>]+(?:>[^\s>]+)+)\s+(?P<rest>.+)"
 )
 _PLACE = re.compile(r"\{(call-id|tag|aor|contact|ip):([^{}]*)\}")
 _OPTIONS = {"from", "to", "media", "dialog", "late"}
+_FIELDS = {"from": "from_"}
 _FLAGS = {"again", "lost", "alone"}
 
 
@@ -128,11 +127,11 @@ def parse(text: str, name: str = "ladder") -> Trace:
     return _Reader(name).read(text)
 
 
-def to_pcap(trace: Trace, path: Path) -> None:
-    """Write the messages as a capture file."""
+def to_pcap(trace: Trace, path: Path) -> int:
+    """Write the messages as a capture file; return the number of packets."""
     from missedcall_collector.pcap_writer import write_pcap
 
-    write_pcap(path, trace.capture.datagrams(trace.network, trace.sent))
+    return write_pcap(path, trace.capture.whole(trace.network, trace.sent))
 
 
 class _Reader:
@@ -283,56 +282,26 @@ class _Reader:
 
     def _hops(self, line: Line) -> Iterator[tuple[Sent, float]]:
         late = float(line.options.get("late", 0))
-        for position, (src_, dst_) in enumerate(zip(line.hops, line.hops[1:], strict=False)):
-            src, _, left = src_.partition("/")
-            dst, _, right = dst_.partition("/")
-            at = line.at + position * HOP_S
-            first = position == 0
-            status, _, method = line.what.partition(" ") if line.what[0].isdigit() else ("0", "", line.what)
-            say = Say(
-                at,
-                src,
-                dst,
-                method.removeprefix("re-") or "INVITE",
-                int(status),
-                within=method.startswith("re-"),
-                leg=self._leg(line.leg),
-                label=left or right,
-                target=line.target if first else "",
-                headers=self._headers(line) if first or method in ("CANCEL", "ACK") else (),
-                media=line.options.get("media", "") if first else "",
-                from_=line.options.get("from", ""),
-                to=line.options.get("to", ""),
-                dialog=line.options.get("dialog", ""),
-                again="again" in line.flags,
-            )
-            sent = self.network.send(say)
+        options = {_FIELDS.get(key, key): value for key, value in line.options.items() if key != "late"}
+        leg = line.leg
+        if leg in self.network.call_ids:
+            self.network.call_ids[leg] = self._fill(self.network.call_ids[leg])
+        for sent in along(
+            self.network,
+            line.at,
+            line.hops,
+            line.what,
+            alone="alone" in line.flags,
+            headers=self._headers(line),
+            leg=leg,
+            target=line.target,
+            again="again" in line.flags,
+            **options,
+        ):
             if sent.leg.name in self.hep:
                 sent.leg.correlation_id = self._fill(self.hep[sent.leg.name])
             if "lost" not in line.flags:
                 yield sent, late
-            if "alone" not in line.flags and "again" not in line.flags:
-                yield from self._fill_in(sent, left or right, lost="lost" in line.flags)
-
-    def _leg(self, name: str) -> str:
-        if name in self.network.call_ids:
-            self.network.call_ids[name] = self._fill(self.network.call_ids[name])
-        return name
-
-    def _fill_in(self, sent: Sent, label: str, *, lost: bool) -> Iterator[tuple[Sent, float]]:
-        """Yield what the other end of the hop says by itself (RFC 3261 s.8.2.6.1, s.9.2, s.17.1.1.3)."""
-        say = Say(sent.at + 0.001, sent.dst, sent.src, sent.method, leg=sent.leg.name, label=label)
-        if sent.method == "CANCEL":
-            say.status = 200
-        elif sent.method == "INVITE" and sent.status >= 300:
-            say.method = "ACK"
-        elif sent.method == "INVITE" and not sent.status and not self.network.user_of(sent.dst):
-            say.status = 100
-        else:
-            return
-        answer = self.network.send(say)
-        if not lost:
-            yield answer, 0.0
 
     def _headers(self, line: Line) -> Headers:
         return tuple((name, self._fill(value)) for name, value in line.headers)

@@ -24,6 +24,10 @@ class Boxes:
         self.contacts: dict[str, str] = {}
         self.transport = "tls" if style == "lync" else "udp"
         self.transports: dict[tuple[str, str], str] = {}
+        self.net = 1
+        """People live in 10.net/16."""
+        self.mark = ""
+        """Ends every token."""
         self._servers: dict[str, int] = {}
 
     def user_of(self, box: str) -> str:
@@ -44,7 +48,7 @@ class Boxes:
         user = self.user_of(box)
         if user:
             order = (*BASIC_USERS, *(name for name in self.users if name not in BASIC_USERS))
-            return f"10.1.{order.index(user) + 1}.{_device(box)}"
+            return f"10.{self.net}.{order.index(user) + 1}.{_device(box)}"
         return f"10.0.0.{self._servers.setdefault(box, 10 + len(self._servers))}"
 
     def transport_of(self, src: str, dst: str) -> str:
@@ -92,7 +96,7 @@ class Boxes:
     def token(self, *parts: str, n: int = 10) -> str:
         """Return `n` hex digits that depend on the seed and the parts alone."""
         digest = hashlib.blake2b("\0".join((self.seed, *parts)).encode(), digest_size=16)
-        return digest.hexdigest()[:n]
+        return digest.hexdigest()[:n] + self.mark
 
 
 def _device(box: str) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
 from support.ladder_sip import Network, Sent
 
 from missedcall_schemas.records import CaptureBatch, SipMessage
@@ -13,12 +14,10 @@ EPOCH_MS = 1_700_000_000_000
 TRANSIT_MS = 5
 """From the capture agent to the collector."""
 
+USER_NOTIFICATION = b"application/ms-rtc-usernotification+xml"
+
 TICK_MS = 1000
 """An idle collector says what time it is this often."""
-
-
-Datagram = tuple[float, str, str, str, bytes]
-"""POSIX seconds, source, destination, transport, the whole message."""
 
 
 @dataclass(slots=True)
@@ -59,12 +58,13 @@ class Capture:
         found.sort(key=lambda each: each.received_ms)
         return found
 
-    def datagrams(self, network: Network, sent: Iterable[tuple[Sent, float]]) -> Iterator[Datagram]:
-        """Yield every copy of every message, for capture files."""
+    def whole(self, network: Network, sent: Iterable[tuple[Sent, float]]) -> Iterator[SipMessage]:
+        """Yield every copy of every message with its whole body, in order of capture."""
         for message, _ in sent:
-            for _agent, at in self._copies(message):
-                src, dst, transport = ends(network, message)
-                yield EPOCH_MS / 1000 + at, src, dst, transport, message.wire
+            for agent, at in self._copies(message):
+                captured_ms = EPOCH_MS + round(at * 1000)
+                made = record(network, message, captured_ms, captured_ms, agent)
+                yield msgspec.structs.replace(made, head=message.wire)
 
 
 def ends(network: Network, sent: Sent) -> tuple[str, str, str]:
@@ -92,10 +92,14 @@ def record(network: Network, sent: Sent, captured_ms: int, received_ms: int, age
 
 
 def head_of(wire: bytes) -> bytes:
-    """Return the message as records carry it: the head, an empty line, the m= lines of the body."""
+    """Return the message as records carry it: the head, an empty line, the m= lines of the body.
+
+    What Lync tells Exchange UM about a call stands in the body alone (MS-OCEXUM): that one is kept whole.
+    """
     head, _, body = wire.partition(b"\r\n\r\n")
-    media = b"".join(line + b"\r\n" for line in body.split(b"\r\n") if line.startswith(b"m="))
-    return head + b"\r\n\r\n" + media
+    if USER_NOTIFICATION not in head:
+        body = b"".join(line + b"\r\n" for line in body.split(b"\r\n") if line.startswith(b"m="))
+    return head + b"\r\n\r\n" + body
 
 
 def batches(

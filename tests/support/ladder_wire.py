@@ -74,15 +74,16 @@ def merge(old: Headers, new: Headers) -> Headers:
 def message(start: str, own: list[tuple[str, str]], headers: Headers, media: str) -> bytes:
     """Return the message: the headers that the stack writes, with the ladder's over them, and a body.
 
-    A header named `Phrase` is the reason phrase of a response.
+    A header named `Phrase` is the reason phrase of a response, one named `Body` the body.
     """
-    phrase = next((value for name, value in headers if name == "Phrase"), "")
-    if phrase:
-        start = " ".join((*start.split(" ")[:2], phrase))
+    pseudo = {name: value for name, value in headers if name in ("Phrase", "Body")}
+    headers = tuple(each for each in headers if each[0] not in pseudo)
+    if "Phrase" in pseudo:
+        start = " ".join((*start.split(" ")[:2], pseudo["Phrase"]))
     given = {name.lower() for name, _ in headers if not name.startswith("+")}
     lines = [(name, value) for name, value in own if name == "Via" or name.lower() not in given]
-    lines += [(name.removeprefix("+"), value) for name, value in headers if value and name != "Phrase"]
-    content = body(media)
+    lines += [(name.removeprefix("+"), value) for name, value in headers if value]
+    content = pseudo.get("Body", "").encode() or body(media)
     if content and "content-type" not in given:
         lines.append(("Content-Type", "application/sdp"))
     lines.append(("Content-Length", str(len(content))))

@@ -283,3 +283,18 @@ def test_a_tilde_folds_a_header():
     [invite] = find("0 alice>bob INVITE bob alone | X-Long: a,~b", "INVITE")
 
     assert invite[invite.index("X-Long: a,") + 1] == " b"
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_capture_file_gives_the_same_records_back(tmp_path, transport):
+    from missedcall_collector.capture import open_capture
+
+    path = tmp_path / "ladder.pcap"
+    trace = ladder.parse(f"transport {transport}\n{CANCELLED}")
+    ladder.to_pcap(trace, path)
+
+    read = {(each.captured_ms, each.src, each.dst, each.head) for each in open_capture(path)}
+    # the filter keeps what decides: 100 says nothing
+    told = {(each.captured_ms, each.src, each.dst, each.head) for each in trace.messages()}
+    assert read <= told
+    assert {head.split(b" ", 1)[0] for *_, head in read} >= {b"INVITE", b"CANCEL", b"SIP/2.0"}
