@@ -14,8 +14,8 @@ TELLING = b'\0\t\n\r "%&,/:;<=>?@[\\]m\x80\xff'
 """Bytes that mean something to some parser."""
 
 LIMIT_S = 1.0
-"""Per hostile input of MAX_HEAD_BYTES. A scan that is linear takes some 0.05 s on a slow machine, a quadratic one
-minutes; in between the machine may be busy."""
+"""CPU time per hostile input of MAX_HEAD_BYTES. What is linear takes some 0.2 s on a slow machine, a quadratic scan
+minutes."""
 
 PIECES = st.sampled_from(
     [piece for sample in SAMPLES.values() for piece in sample.splitlines(keepends=True)]
@@ -130,11 +130,11 @@ OPENINGS = ["", '"', "<", "sip:", "tel:+", "<sip:a?Reason=", "SIP/2.0/UDP ", "SI
 def test_repetition_is_read_in_linear_time(atom):
     for opening in OPENINGS:
         text = (opening + atom * MAX_HEAD_BYTES)[:MAX_HEAD_BYTES]
-        began = time.perf_counter()
+        began = time.process_time()
 
         read_text(text)
 
-        assert time.perf_counter() - began < LIMIT_S, opening
+        assert time.process_time() - began < LIMIT_S, opening
 
 
 STARTS = [
@@ -152,17 +152,17 @@ STARTS = [
 def test_repetition_inside_a_message_is_read_in_linear_time(atom):
     for start in STARTS:
         data = (start + atom * MAX_HEAD_BYTES).encode()[:MAX_HEAD_BYTES]
-        began = time.perf_counter()
+        began = time.process_time()
 
         read_everything(data)
 
-        assert time.perf_counter() - began < LIMIT_S, start
+        assert time.process_time() - began < LIMIT_S, start
 
 
 def test_as_many_headers_as_fit_are_read_in_bounded_time():
     data = message("INVITE sip:a@b SIP/2.0", *["P-Asserted-Identity: <sip:a@b>,<sip:a@b>"] * 1500)
-    began = time.perf_counter()
+    began = time.process_time()
 
     read_everything(data)
 
-    assert time.perf_counter() - began < LIMIT_S
+    assert time.process_time() - began < LIMIT_S
