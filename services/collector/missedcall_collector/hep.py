@@ -4,12 +4,27 @@ Rule 1: bytes in, `HepPacket` or `HepError` out. What a version and its senders 
 """
 
 from .hep_packet import MAX_FRAME, MAX_PAYLOAD, SIP, HepError, HepLimitError, HepPacket
-from .hep_stream import HepStream
-from .hep_v1 import decode_v1_v2
+from .hep_stream import GZIP, HepStream
+from .hep_v1 import decode_v1_v2, looks_like_v1_or_v2
 from .hep_v3 import MAGIC, decode_v3, encode_v3
 from .inflate import BombError, InflateError, gunzip
 
-__all__ = ["MAX_FRAME", "SIP", "HepError", "HepLimitError", "HepPacket", "HepStream", "decode", "encode"]
+__all__ = [
+    "MAX_FRAME",
+    "SIP",
+    "HepError",
+    "HepLimitError",
+    "HepPacket",
+    "HepStream",
+    "decode",
+    "encode",
+    "looks_like_hep",
+]
+
+
+def looks_like_hep(payload: bytes) -> bool:
+    """Whether the first bytes can begin a frame: cheap, to tell the packets of a capture apart."""
+    return payload[:4] in MAGIC or payload[:3] == GZIP or looks_like_v1_or_v2(payload)
 
 
 def decode(frame: bytes) -> HepPacket:
@@ -24,7 +39,7 @@ def decode(frame: bytes) -> HepPacket:
         return decode_v3(frame)
     if frame[:1] in (b"\1", b"\2"):
         return decode_v1_v2(frame)
-    if frame[:2] == b"\x1f\x8b":  # heplify's payload_zip compresses the whole frame, not chunk 0x0f
+    if frame[:3] == GZIP:  # heplify's payload_zip compresses the whole frame, not chunk 0x0f
         return _decode_gzipped(frame)
     raise HepError(f"found {magic!r} at offset 0, expected HEP3, EEP3, version 1 or 2, or gzip")
 

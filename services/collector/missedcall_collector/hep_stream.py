@@ -13,6 +13,9 @@ import zlib
 
 from .hep_packet import MAX_PAYLOAD
 
+GZIP = b"\x1f\x8b\x08"
+"""A gzip member by deflate (RFC 1952 s.2.3): how heplify's `payload_zip` begins."""
+
 _NEXT = re.compile(rb"HEP3|EEP3|\x1f\x8b\x08")
 _LONGEST_MAGIC = 4
 
@@ -84,7 +87,7 @@ class HepStream:
                     self._lost = False
                     at = stop
                     continue
-            elif magic.startswith(b"\x1f\x8b\x08"):  # heplify's payload_zip: each frame a gzip member
+            elif magic.startswith(GZIP):  # heplify's payload_zip: each frame a gzip member
                 self._member = _Member()
                 break
             at = self._resync(data, at)

@@ -12,7 +12,7 @@ import re
 import struct
 
 from .address import endpoint
-from .hep_packet import SIP, HepError, HepPacket, clock_ms
+from .hep_packet import SIP, TRANSPORTS, HepError, HepPacket, clock_ms
 
 _IPV4 = struct.Struct("!BBBBHH4s4s")  # version, length, family, protocol, ports, addresses
 _IPV6 = struct.Struct("!BBBBHH16s16s")
@@ -28,14 +28,8 @@ _FAMILIES = {2: _IPV4, 10: _IPV6, 23: _IPV6, 24: _IPV6, 28: _IPV6, 30: _IPV6}
 
 
 def looks_like_v1_or_v2(frame: bytes) -> bool:
-    """Whether the first bytes can begin a version 1 or 2 frame: cheap, for sorting packets of a capture."""
-    return (
-        len(frame) > _IPV4.size
-        and frame[0] in (1, 2)
-        and frame[2] in _FAMILIES
-        and frame[3] in (6, 17, 22, 132)
-        and frame[1] >= 8
-    )
+    """Whether the first bytes can begin a version 1 or 2 frame."""
+    return len(frame) > _IPV4.size and frame[0] in (1, 2) and frame[2] in _FAMILIES and frame[3] in TRANSPORTS
 
 
 def decode_v1_v2(frame: bytes) -> HepPacket:

@@ -115,11 +115,12 @@ class Reassembler:
             self._counts["limit"] += 1
             return b""
         datagram = self._waiting.get(key)
-        if datagram is None or now_ms - datagram.since_ms > _MAX_WAIT_MS:
+        if datagram is not None and now_ms - datagram.since_ms > _MAX_WAIT_MS:
+            self._counts["fragments-incomplete"] += 1
+            del self._waiting[key]  # identifications are used again
+            datagram = None
+        if datagram is None:
             self._make_room(now_ms)
-            if datagram is not None:
-                self._counts["fragments-incomplete"] += 1
-                del self._waiting[key]
             datagram = self._waiting[key] = _Datagram(now_ms)
         whole = datagram.add(offset, more, body)
         if whole is None:

@@ -101,13 +101,11 @@ def ip_packet(protocol: int, source: bytes, destination: bytes, body: bytes) -> 
     if at is not None:
         pseudo = source + destination + struct.pack("!II", len(body), protocol)  # RFC 8200 s.8.1
         body = body[:at] + _checksum(pseudo + body).to_bytes(2, "big") + body[at + 2 :]
-    if len(source) == 16:
-        return (
-            struct.pack("!IHBB", 0x6000_0000, len(body) & 0xFFFF, protocol, 64) + source + destination + body
-        )
     total = 20 + len(body)
     if total > 0xFFFF:
-        raise ValueError(f"a packet of {total} bytes, IPv4 carries {0xFFFF}")
+        raise ValueError(f"a packet of {total} bytes, IP carries {0xFFFF}")
+    if len(source) == 16:
+        return struct.pack("!IHBB", 0x6000_0000, len(body), protocol, 64) + source + destination + body
     header = struct.pack("!BBHHHBBH", 0x45, 0, total, 0, 0, 64, protocol, 0) + source + destination
     return header[:10] + _checksum(header).to_bytes(2, "big") + header[12:] + body
 

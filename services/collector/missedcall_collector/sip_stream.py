@@ -24,7 +24,6 @@ _RULE = (
 )
 _START = re.compile(_RULE, re.MULTILINE)
 _START_OF_LINE = re.compile(b"^" + _RULE, re.MULTILINE)
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"\n(?:Content-Length|l)[ \t]*:\s*([0-9]{1,9})", re.IGNORECASE)
 _BETWEEN = re.compile(rb"[\r\n\0 \t]*")  # keep-alives (RFC 5626 s.3.5.1), and what sloppy peers pad with
 
@@ -65,17 +64,18 @@ class SipStream:
         buffer = self._buffer
         at = 0
         while True:
-            at = self._start(at, final=final)
             if _START.match(buffer, at) is None:
-                break
-            head = _HEAD_END.search(buffer, max(at, self._searched))
-            if head is None and len(buffer) - at <= MAX_HEAD:
+                at, found = self._search(at, final=final)
+                if not found:
+                    break
+            body_at = _body_at(buffer, max(at, self._searched))
+            if not body_at and len(buffer) - at <= MAX_HEAD:
                 self._searched = max(at, len(buffer) - 3)
                 break
-            if head is None or head.end() - at > MAX_HEAD:
-                at += 1
+            if not 0 < body_at - at <= MAX_HEAD:
+                at = buffer.find(b"\n", at) + 1 or len(buffer)
                 continue
-            self._need = self._stop(at, head.end())
+            self._need = self._stop(at, body_at)
             if self._need > len(buffer) and not final:
                 self._need -= at
                 break
@@ -88,31 +88,42 @@ class SipStream:
         self._searched = max(0, self._searched - at)
         return messages
 
-    def _start(self, at: int, *, final: bool) -> int:
-        """Return where the next start line is, or else from where on the buffer has to be kept."""
+    def _search(self, at: int, *, final: bool) -> tuple[int, bool]:
+        """Return where the next start line is; else from where on the buffer has to be kept, and False."""
         buffer = self._buffer
         blank = _BETWEEN.match(buffer, at)
         at = blank.end() if blank else at
-        if at == len(buffer) or _START.match(buffer, at):
-            return at
+        if at == len(buffer):
+            return at, False
+        if _START.match(buffer, at):
+            return at, True
         if len(buffer) - at < MAX_START_LINE and buffer.find(b"\n", at) < 0 and not final:
-            return at  # the line may still become one
+            return at, False  # the line may still become one
         if not self._lost:
             self._lost = True
             self.resyncs += 1
-        found = _START_OF_LINE.search(buffer, at + 1)
-        if found:
-            return found.start()
-        return max(at + 1, buffer.rfind(b"\n") + 1, len(buffer) - MAX_START_LINE)
+        following = _START_OF_LINE.search(buffer, at + 1)
+        if following:
+            return following.start(), True
+        return max(at + 1, buffer.rfind(b"\n") + 1, len(buffer) - MAX_START_LINE), False
 
     def _stop(self, at: int, body_at: int) -> int:
         """Return where the message whose head is `at` to `body_at` ends, perhaps beyond the buffer."""
-        length = _LENGTH.search(self._buffer, at, body_at)
+        usual = self._buffer.find(b"\nContent-Length: ", at, body_at)  # five times as fast as the pattern
+        length = _LENGTH.match(self._buffer, usual) if usual >= 0 else None
+        length = length or _LENGTH.search(self._buffer, at, body_at)
         if length is None:  # a MUST over streams (s.20.14), and left out nevertheless
             following = _START_OF_LINE.search(self._buffer, body_at)
             return following.start() if following else len(self._buffer)
         size = int(length[1])
         return body_at + size if size <= MAX_BODY else body_at
+
+
+def _body_at(buffer: bytearray, at: int) -> int:
+    """Return where the first empty line from `at` on ends, 0 if there is none."""
+    crlf = buffer.find(b"\n\r\n", at)
+    bare = buffer.find(b"\n\n", at, crlf if crlf >= 0 else len(buffer))
+    return bare + 2 if bare >= 0 else crlf + 3 if crlf >= 0 else 0
 
 
 def split(payload: bytes) -> list[bytes]:

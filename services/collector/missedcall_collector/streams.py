@@ -9,7 +9,7 @@ import struct
 from collections import Counter
 from typing import TypeAlias
 
-from .hep_stream import HepStream
+from .hep_stream import GZIP, HepStream
 from .sip_stream import SipStream
 from .tcp import GAP, Direction
 
@@ -106,7 +106,7 @@ class Streams:
                 self._counts["tls"] += 1
                 stream.framer = None
                 return []
-            if b"HEP3" in piece or b"EEP3" in piece:
+            if b"HEP3" in piece or b"EEP3" in piece or piece.startswith(GZIP):
                 stream.framer = HepStream()
                 stream.decided = True
         messages = stream.framer.feed(piece)

@@ -9,7 +9,7 @@ import struct
 from missedcall_schemas.records import SipMessage
 
 from .address import endpoint
-from .hep_v1 import looks_like_v1_or_v2
+from .hep import looks_like_hep
 from .hep_v3 import MAGIC as HEP
 from .intake import Intake
 from .ip import UDP, Reassembler
@@ -17,6 +17,7 @@ from .link import LINKS, ethernet
 from .streams import Key, Streams
 
 _VXLAN = 4789
+_HEP_FIRST = frozenset({1, 2, 0x1F})  # version 1, version 2, gzip
 _MAX_DEPTH = 3  # VXLAN in VXLAN; traffic mirroring in a cloud needs one
 
 _udp = struct.Struct("!HHH").unpack_from
@@ -58,7 +59,7 @@ class Wire:
         first = payload[0] if payload else 0
         if destination_port == _VXLAN and first == 8 and depth < _MAX_DEPTH:  # RFC 7348 s.5: flag I
             return self._ip_packet(payload, ethernet(payload, 8), captured_ms, depth + 1)
-        if payload[:4] in HEP or (first in (1, 2) and looks_like_v1_or_v2(payload)):
+        if payload[:4] in HEP or (first in _HEP_FIRST and looks_like_hep(payload)):
             return self._intake.from_frame(payload, self.clock_ms)
         if not 0x20 < first < 0x7F and first not in (0x0A, 0x0D):  # RTP, STUN, DNS: told by one byte
             self._intake.counts["not-sip"] += 1
