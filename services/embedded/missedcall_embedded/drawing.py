@@ -5,7 +5,7 @@ Rule 2: a ladder that does not fit the width becomes a list of the same messages
 Rule 3: times are relative to the first INVITE, as in the RFCs' own ladders (RFC 3665).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from missedcall_schemas.records import Evidence
 
@@ -20,7 +20,7 @@ WIDEST = 34
 """More only spreads the picture."""
 TARGET_MATTERS = frozenset({"INVITE", "REFER"})
 HEAD_CELLS = 14
-"""Time and leg before the first lifeline."""
+"""Asterisk, time and leg before the first lifeline."""
 
 
 def start_of(ladder: Sequence[Evidence]) -> float:
@@ -51,21 +51,28 @@ def leg_names(call_ids: Sequence[str]) -> dict[str, str]:
     }
 
 
-def draw(ladder: Sequence[Evidence], legs: Mapping[str, str], width: int) -> list[str]:
+def draw(
+    ladder: Sequence[Evidence],
+    legs: Mapping[str, str],
+    width: int,
+    marked: Collection[Evidence] = (),
+) -> list[str]:
     """Return the ladder's lines, at most ``width`` cells each wherever that is possible.
 
     Args:
         ladder: the call's messages in order of capture.
         legs: Call-ID to the letter that stands for it; shown only if there are several.
         width: of the terminal, in cells.
+        marked: messages that get an asterisk.
     """
+    heads = _heads(ladder, legs, marked)
     endpoints = _endpoints(ladder)
     # The last name stands centred over the last lifeline, unless it is so long that a letter stands there.
     beyond = min(cells(endpoints[-1]), NARROWEST) // 2 + 1 if endpoints else 0
     room = (width - HEAD_CELLS - beyond) // max(1, len(endpoints) - 1)
     if len(endpoints) < 2 or room < NARROWEST:
-        return _listed(ladder, legs)
-    return _drawn(ladder, legs, endpoints, min(room, WIDEST), width)
+        return _listed(ladder, heads)
+    return _drawn(ladder, heads, endpoints, min(room, WIDEST), width)
 
 
 def _endpoints(ladder: Sequence[Evidence]) -> list[str]:
@@ -77,23 +84,28 @@ def _endpoints(ladder: Sequence[Evidence]) -> list[str]:
     return list(seen)
 
 
-def _head(message: Evidence, start: float, legs: Mapping[str, str]) -> str:
-    leg = legs.get(message.call_id, "") if len(legs) > 1 else ""
-    return f"{message.at - start:+10.3f} {leg:<{HEAD_CELLS - 11}}"
+def _heads(ladder: Sequence[Evidence], legs: Mapping[str, str], marked: Collection[Evidence]) -> list[str]:
+    """Return what stands left of each message: asterisk, time, leg; `HEAD_CELLS` wide."""
+    start = start_of(ladder)
+    heads = []
+    for message in ladder:
+        leg = legs.get(message.call_id, "") if len(legs) > 1 else ""
+        mark = "*" if message in marked else " "
+        heads.append(f"{mark}{message.at - start:+9.3f} {leg:<{HEAD_CELLS - 11}}")
+    return heads
 
 
 def _drawn(
-    ladder: Sequence[Evidence], legs: Mapping[str, str], endpoints: list[str], spacing: int, width: int
+    ladder: Sequence[Evidence], heads: list[str], endpoints: list[str], spacing: int, width: int
 ) -> list[str]:
     columns = {name: index * spacing for index, name in enumerate(endpoints)}
     lines = _titles(endpoints, spacing)
-    start = start_of(ladder)
-    for message in ladder:
+    for message, head in zip(ladder, heads, strict=True):
         row = _lifelines(len(endpoints), spacing)
         _arrow(
             row, columns[message.src or UNKNOWN], columns[message.dst or UNKNOWN], label(message.first_line)
         )
-        drawn = (_head(message, start, legs) + "".join(row)).rstrip()
+        drawn = (head + "".join(row)).rstrip()
         reason = printable(message.reason)
         if reason and cells(drawn) + 2 + cells(reason) <= width:
             drawn += "  " + reason
@@ -147,14 +159,13 @@ def _write(row: list[str], at: int, text: str) -> None:
     row[at : at + cells(text)] = [*text, *[""] * (cells(text) - len(text))]
 
 
-def _listed(ladder: Sequence[Evidence], legs: Mapping[str, str]) -> list[str]:
-    start = start_of(ladder)
+def _listed(ladder: Sequence[Evidence], heads: list[str]) -> list[str]:
     routes = [f"{printable(m.src or UNKNOWN)} -> {printable(m.dst or UNKNOWN)}" for m in ladder]
     widest = max(map(cells, routes), default=0)
     lines = []
-    for message, route in zip(ladder, routes, strict=True):
+    for message, head, route in zip(ladder, heads, routes, strict=True):
         padding = " " * (widest - cells(route) + 2)
-        lines.append(_head(message, start, legs) + route + padding + label(message.first_line))
+        lines.append(head + route + padding + label(message.first_line))
         if message.reason:
             lines.append(" " * HEAD_CELLS + "  " + printable(message.reason))
     return lines

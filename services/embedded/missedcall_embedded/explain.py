@@ -50,7 +50,9 @@ def main(args: argparse.Namespace) -> int:
         for decisions in decided(Engine(policy, keep_ladders=True), batches, sources, progress):
             search.take(decisions)
     width = get_terminal_size().columns if sys.stdout.isatty() else WIDTH_OF_A_PIPE
-    for decision in search.found:
+    for number, decision in enumerate(search.found, 1):
+        if number > 1:
+            print(f"Decision {number}, after messages that came when the call had been decided:")
         sys.stdout.writelines(f"{text}\n" for text in explanation(decision, joins, width))
     if not search.found:
         sys.stdout.flush()
@@ -111,7 +113,10 @@ def explanation(decision: Decision, joins: Joins, width: int) -> Iterator[str]:
     yield from _call(decision, start)
     yield from _legs(legs, joins)
     yield ""
-    yield from drawing.draw(decision.ladder, legs, width)
+    evidence = {message for verdict in decision.verdicts for message in verdict.evidence}
+    yield from drawing.draw(decision.ladder, legs, width, evidence)
+    if evidence:
+        yield "* what a rule fired on"
     retracted = {fact.callee for fact in decision.facts if fact.state == "retracted"}
     for verdict in decision.verdicts:
         yield ""

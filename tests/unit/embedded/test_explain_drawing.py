@@ -125,6 +125,12 @@ def test_a_target_matters_for_an_invite_only():
     ]
 
 
+def test_marked_messages_have_an_asterisk():
+    lines = draw(CALL, ONE, 100, {CALL[3]})
+
+    assert [row[0] for row in lines[2:]] == [" ", " ", " ", "*", " "]
+
+
 def test_a_start_line_cannot_move_the_cursor():
     lines = draw([ev(1.0, ALICE, BOB, "INVITE sip:\x1b[2J@example.com SIP/2.0", "\x1b[31m")], ONE, 100)
 

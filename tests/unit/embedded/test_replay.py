@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 from support import ladder
 from support.command import missedcall
+from support.ladder_capture import batches
 
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
@@ -293,7 +294,7 @@ def stored(tmp_path):
     def make(text, skip=()):
         path = tmp_path / "missedcall.db"
         with Store(path) as store:
-            for batch in batched(ladder.parse(text).messages()):
+            for batch in batches(ladder.parse(text).messages()):
                 if batch.sequence not in skip:
                     store.append(BATCHES, "0", batch.clock_ms, codec.encode_batch(batch))
             store.commit()
@@ -306,6 +307,12 @@ def test_the_pipelines_own_file_is_replayed(stored, pcap):
     done = missedcall("replay", stored(CANCELLED), "--format", "jsonl")
 
     assert [fact.cause for fact in facts(done)] == ["caller-cancelled"]
+
+
+def test_a_hole_in_the_pipelines_own_file_is_seen_again(stored):
+    done = missedcall("replay", stored(CANCELLED, skip={4}), "--format", "jsonl")
+
+    assert [fact.blind_window for fact in facts(done)] == [True]
 
 
 def test_the_pipelines_own_file_beside_a_capture_is_one_log(stored, pcap):
