@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +54,6 @@ def golden(facts: Iterable[dict[str, Any]]) -> list[str]:
     return sorted(lines)
 
 
-@cache
-def verdicts() -> list[dict[str, Any]]:
-    """Return the verdicts about the recorded capture."""
-    return decided("--verdicts", str(DATA / "run.pcap"))
-
-
-@cache
 def acc_rows() -> list[AccRow]:
     """Return what acc wrote in the recorded run."""
     return [AccRow(**json.loads(line)) for line in (DATA / "acc.jsonl").read_text().splitlines()]
