@@ -518,13 +518,13 @@ def _answered_by_box(leaf: Leaf) -> str:
     if not phones:
         return ""
     ok_ms = leaf.branch.oks[0].at_ms
-    ended = [phone.ended_ms for phone in phones]
     told = any(Says.ELSEWHERE in says(phone) for phone in phones)
-    if told or any(
-        phone.cancel_known and abs(end - ok_ms) <= TAKEOVER_MS
-        for phone, end in zip(phones, ended, strict=True)
-    ):
-        return ""
-    if all(0 < end <= ok_ms for end in ended):
+    if told or any(_stopped(phone) and abs(phone.ended_ms - ok_ms) <= TAKEOVER_MS for phone in phones):
+        return ""  # another phone took it, one that was not captured
+    if all(0 < phone.ended_ms <= ok_ms for phone in phones):
         return "voicemail"
     return "attendant"
+
+
+def _stopped(phone: Branch) -> bool:
+    return phone.cancel_known or any(final.status == 487 for final in phone.finals)

@@ -113,8 +113,8 @@ class Leg:
 
     @property
     def answered_ms(self) -> int:
-        """Capture time of the first 2xx that the caller got; 0 if none."""
-        return min((ok.at_ms for root in self.roots for ok in root.oks), default=0)
+        """Capture time of the first 2xx on any hop; 0 if none."""
+        return min((ok.at_ms for branch in self.branches for ok in branch.oks), default=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +130,8 @@ class Picture:
     seen: list[Seen]
     all_legs: list[Leg]
     """Every leg that was joined, of this picture and of those around it."""
+    upstream_unseen: bool = False
+    """The root leg names a leg nearer the caller, of which only in-dialog messages were captured."""
 
     @property
     def root(self) -> Leg:
@@ -155,7 +157,8 @@ def draw(
     if not legs:
         return None
     if len(legs) == 1:
-        return Picture(legs, [], [], ordered, legs)
+        unseen = any(f"call:{call_id}" in legs[0].offer.links for call_id in by_leg)
+        return Picture(legs, [], [], ordered, legs, unseen)
     takeovers = [leg for leg in legs if leg.offer.replaces in by_leg and leg.offer.replaces]
     plain = _root_first([leg for leg in legs if leg not in takeovers] or takeovers)
     root = plain[0]

@@ -60,7 +60,7 @@ def _emergency(case: Case) -> bool:
 
 def _unclear(case: Case) -> bool:
     """Whether what is missing from the capture could be an answer or "answered elsewhere"."""
-    if not case.offered:
+    if not case.offered or case.picture.upstream_unseen:
         return True
     if any(branch.children for branch in case.attempt):
         return case.final is None and not case.cancel_known
