@@ -204,11 +204,11 @@ class CrashingJournal:
         return call
 
 
-async def turns_until(done: Callable[[], Any], within_s: float = 20.0) -> None:
+async def turns_until(done: Callable[[], Any], within_s: float = 20.0, every_s: float = 0.0) -> None:
     """Let the event loop turn until something is so that tells nobody when it is."""
     async with asyncio.timeout(within_s):
         while not done():  # noqa: ASYNC110 there is no event: that is what this is for
-            await asyncio.sleep(0)
+            await asyncio.sleep(every_s)
 
 
 def states_of(deliveries: Iterable[Delivery]) -> list[str]:

@@ -33,7 +33,8 @@ class Breaker(Struct, frozen=True):
         """How many deliveries may run at once: none, one probe, or `concurrency`."""
         if self.closed:
             return concurrency
-        return 1 if now >= self.opens_at else 0
+        set_back = self.opens_at - now > LONGEST_PAUSE_S  # the wall clock was, since it opened
+        return 1 if now >= self.opens_at or set_back else 0
 
 
 def after(breaker: Breaker, report: Report, now: float) -> Breaker:

@@ -20,7 +20,7 @@ from .delivery import Delivery, State
 from .events import log_breaker, log_delivery
 from .journal import Journal, StaleDeliveryError
 from .retry import RetryPolicy
-from .routing import Recipients, Unrouted, route
+from .routing import UNREADABLE, Recipients, Unrouted, route
 from .source import FactSource
 from .stages import Job, chain, record, render, send, unless_reported
 
@@ -118,6 +118,9 @@ class Lane:
                 continue
             intents = []
             for _, fact in facts:
+                if fact is None:
+                    self.counts[f"unrouted:{UNREADABLE}"] += 1
+                    continue
                 routed = route(
                     fact,
                     name,

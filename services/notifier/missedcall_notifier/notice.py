@@ -141,7 +141,7 @@ def _short(caller: Party) -> str:
         return "an anonymous caller"
     if number:
         return f"{number} (“{name}”)" if name else number
-    return f"“{name}”, {NAMED_BY[caller.source]}" if name else "an unknown caller"
+    return f"“{name}” ({NAMED_BY[caller.source]})" if name else "an unknown caller"
 
 
 def _number(caller: Party) -> str:

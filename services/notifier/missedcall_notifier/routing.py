@@ -24,6 +24,8 @@ SUPPRESSED = "suppressed"
 TOO_OLD = "too-old"
 """The decision is older than a delivery may become: after a long pause, or a channel that was just added."""
 UNKNOWN_CALLEE = "unknown-callee"
+UNREADABLE = "unreadable"
+"""The source could not read the fact and has said so in the log."""
 
 _LOCAL_PART = re.compile(r"[A-Za-z0-9_+'-]+(?:\.[A-Za-z0-9_+'-]+)*")
 _HOST = re.compile(

@@ -16,7 +16,8 @@ class SourcedFact(NamedTuple):
     """A fact and where it stands in its topic: 1, 2, 3 ..., holes allowed."""
 
     position: int
-    fact: MissedCall
+    fact: MissedCall | None
+    """None: the record could not be read; it moves the position like any other."""
 
 
 class FactSource(Protocol):

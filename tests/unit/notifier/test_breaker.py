@@ -36,6 +36,10 @@ def test_those_on_their_way_when_it_broke_count_as_one_outage():
     assert after(once, DOWN, now=101) == once
 
 
+def test_a_clock_that_is_set_back_does_not_pause_a_channel_for_a_day():
+    assert after(Breaker(), DOWN, now=86400).allows(8, now=0) == 1
+
+
 def test_success_closes_it():
     assert after(after(Breaker(), DOWN, now=0), Sent(), now=5) == Breaker()
 

@@ -276,6 +276,16 @@ def test_a_file_that_is_no_database_is_one_error(tmp_path):
         asyncio.run(test())
 
 
+def test_the_file_is_not_for_others_to_read(tmp_path):
+    async def test():
+        async with SqliteJournal(tmp_path / "notify.db"):
+            pass
+
+    asyncio.run(test())
+
+    assert (tmp_path / "notify.db").stat().st_mode & 0o777 == 0o600
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("open"), st.integers(0, 5), st.booleans()),

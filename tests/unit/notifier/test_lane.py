@@ -330,6 +330,16 @@ def test_who_is_not_told_is_counted_by_reason():
     }
 
 
+def test_a_fact_that_cannot_be_read_holds_up_nothing():
+    async def main():
+        world = World(facts=[None, make_fact()])
+        async with world.running() as lane:
+            await world.log.until(State.SENT)
+            return lane.counts["unrouted:unreadable"], await world.journal.position("fake")
+
+    assert asyncio.run(main()) == (1, 2)
+
+
 def test_an_idle_lane_sleeps():
     async def main():
         world = World()

@@ -85,6 +85,10 @@ def test_a_correction_stands_below_the_notice_it_corrects():
     assert message["Message-ID"] != message_id(notice, "example.com")
 
 
+def test_an_emergency_callback_is_important():
+    assert parsed(written(make_fact(urgent=True)))["Importance"] == "high"
+
+
 def test_a_message_id_longer_than_a_line_is_not_folded():
     domain = f"{'a' * 60}.{'b' * 60}.example"
     raw = written(

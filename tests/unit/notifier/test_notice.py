@@ -46,6 +46,14 @@ def test_a_caller_without_a_number_is_shown_by_his_address():
     assert sentence(make_fact(caller=caller)).startswith("Missed call from sip:alice@example.net (“Alice”,")
 
 
+def test_a_caller_with_nothing_but_a_name_is_shown_by_it():
+    caller = Party(display_name="Alice", source="from")
+
+    assert render(make_fact(caller=caller)).subject == (
+        "Missed call from “Alice” (as the caller's system names them)"
+    )
+
+
 def test_a_caller_of_whom_nothing_is_known_is_unknown():
     assert render(make_fact(caller=Party())).subject == "Missed call from an unknown caller"
 

@@ -57,6 +57,8 @@ def write(fact: MissedCall, recipient: str, settings: SmtpSettings, zone: tzinfo
         ("X-Missed-Call-Fact", f"{_TOKEN.sub('-', fact.fact_id)[:128]}"),
         ("X-Missed-Call-Reason", fact.cause),
     ]
+    if fact.urgent:
+        headers.append(("Importance", "high"))  # RFC 2156 s.5.3.6
     if fact.state == "retracted":
         earlier = message_id(fact, settings.actual_domain, fact.revision - 1)
         headers += [("In-Reply-To", earlier), ("References", earlier)]  # RFC 5322 s.3.6.4

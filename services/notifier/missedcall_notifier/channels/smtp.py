@@ -24,10 +24,7 @@ from missedcall_notifier.failure import Failed, Failure, Report, Sent
 from missedcall_notifier.settings import SmtpSettings
 
 from .mail import write
-
-QUIT_S = 2.0
-"""Patience for the answer to QUIT, when everything is done. Less: relays log aborted sessions. More: a slow
-relay holds a connection that carries nothing."""
+from .trust import Trust
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")  # RFC 3463
 _QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9.-]{1,64})|\bid[= ]([A-Za-z0-9.-]{1,64})", re.ASCII)
@@ -95,6 +92,7 @@ class SmtpChannel:
         self._settings = settings
         self._zone = zone
         self._helo_name = settings.helo_name or None
+        self._trust = Trust(settings.ca_file)
 
     def render(self, delivery: Delivery) -> bytes:
         """Return the Internet message.
@@ -106,16 +104,21 @@ class SmtpChannel:
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one attempt over a connection of its own."""
+        report = await self._attempt(delivery.recipient, content)
+        self._trust.heard(report)
+        return report
+
+    async def close(self) -> None:
+        """Do nothing: every attempt closes its own connection."""
+
+    async def _attempt(self, recipient: str, content: bytes) -> Report:
         session = _Session()
         try:
             with _told_apart(session):
                 async with self._logged_in(session) as client:
-                    return await self._transfer(client, session, delivery.recipient, content)
+                    return await self._transfer(client, session, recipient, content)
         except _AttemptError as error:
             return error.report
-
-    async def close(self) -> None:
-        """Do nothing: every attempt closes its own connection."""
 
     @asynccontextmanager
     async def _logged_in(self, session: "_Session") -> AsyncIterator[aiosmtplib.SMTP]:
@@ -129,7 +132,7 @@ class SmtpChannel:
             use_tls=settings.security == "tls",
             start_tls=False,  # below, as a phase of its own
             local_hostname=self._helo_name,
-            tls_context=await asyncio.to_thread(_tls_context, settings),
+            tls_context=None if settings.security == "none" else await self._trust.context(),
         )
         try:
             await client.connect()
@@ -145,12 +148,10 @@ class SmtpChannel:
                 password = await asyncio.to_thread(
                     read_secret, Path(settings.password_file), "smtp.password_file"
                 )
-                await client.login(settings.username, password)
+                await _log_in(client, settings.username, password)
             yield client
-            with suppress(aiosmtplib.SMTPException, OSError):
-                await client.quit(timeout=QUIT_S)
         finally:
-            client.close()
+            _part(client)
 
     async def _transfer(
         self, client: aiosmtplib.SMTP, session: "_Session", recipient: str, content: bytes
@@ -173,6 +174,28 @@ class SmtpChannel:
             raise aiosmtplib.SMTPDataError(answer.code, answer.message)
         queued = _QUEUED_AS.search(answer.message)
         return Sent(ref=(queued[1] or queued[2]) if queued else "")
+
+
+async def _log_in(client: aiosmtplib.SMTP, username: str, password: str) -> None:
+    """Try one mechanism, once: a wrong password tried with each of them locks the account that much sooner."""
+    mechanisms = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
+    for name, log_in in mechanisms.items():
+        if name in client.server_auth_methods:
+            await log_in(username, password)
+            return
+    raise aiosmtplib.SMTPNotSupported("none of the relay's mechanisms is one of ours")
+
+
+def _part(client: aiosmtplib.SMTP) -> None:
+    """Say QUIT and close, without waiting for the answer.
+
+    RFC 5321 s.4.1.1.10 would have us wait; but the relay has said what became of the mail, and until that is
+    recorded every moment is one in which a crash means a second mail.
+    """
+    if client.protocol is not None:
+        with suppress(aiosmtplib.SMTPServerDisconnected):
+            client.protocol.write(b"QUIT\r\n")
+    client.close()
 
 
 class _Session:
@@ -213,7 +236,10 @@ def _without_answer(phase: Phase) -> Failure:
 
 def _kind(error: Exception) -> str:
     """Return the error's name, never its text: that may hold addresses or what a stranger's server said."""
-    return "certificate" if isinstance(error.__cause__, ssl.SSLError) else type(error).__name__
+    wrong = isinstance(error, ssl.SSLCertVerificationError) or isinstance(
+        error.__cause__, ssl.SSLCertVerificationError
+    )
+    return "certificate" if wrong else type(error).__name__
 
 
 def _dot_stuffed(content: bytes) -> bytes:
@@ -221,12 +247,3 @@ def _dot_stuffed(content: bytes) -> bytes:
     if content.startswith(b"."):
         content = b"." + content
     return content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
-
-
-def _tls_context(settings: SmtpSettings) -> ssl.SSLContext:
-    """Return the context, made anew so that a renewed CA file is seen.
-
-    Raises:
-        OSError: the CA file cannot be read or holds no certificate.
-    """
-    return ssl.create_default_context(cafile=settings.ca_file or None)

@@ -9,7 +9,6 @@ Rule 4: of the answer nothing is believed but the status and Retry-After, and of
 
 import asyncio
 import ipaddress
-import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from missedcall_schemas import codec
 from .egress import BlockedAddressError, guard
 from .port import UnrenderableError
 from .signature import read_secrets, sign
+from .trust import Trust
 
 TYPES = {"missed": "missed_call.missed", "retracted": "missed_call.retracted"}
 """Event types, of the characters that Standard Webhooks allows."""
@@ -83,6 +83,7 @@ class WebhookChannel:
     def __init__(self, settings: WebhookSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self._trust = Trust(settings.ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     def render(self, delivery: Delivery) -> bytes:
@@ -103,12 +104,23 @@ class WebhookChannel:
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one call."""
+        report = await self._attempt(delivery, content)
+        self._trust.heard(report)
+        return report
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _attempt(self, delivery: Delivery, content: bytes) -> Report:
         now = self._clock.now()
         try:
             secrets = read_secrets(
                 await asyncio.to_thread(read_secret, Path(self._settings.secret_file), "webhook.secret_file")
             )
-            session = await self._open()
+            trust = await self._trust.context()
         except (OSError, ValueError) as error:
             return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
         headers = {"Content-Type": "application/json"} | sign(
@@ -116,8 +128,9 @@ class WebhookChannel:
         )
         progress = SimpleNamespace(sent=False)
         try:
-            async with session.post(
+            async with self._open().post(
                 self._settings.url,
+                ssl=trust,
                 data=content,
                 headers=headers,
                 allow_redirects=False,
@@ -132,19 +145,11 @@ class WebhookChannel:
             return Sent(ref=str(status))
         return Failed(failure, str(status), retry_after_s(asked, now) if asked else None)
 
-    async def close(self) -> None:
-        """Close what is open."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             settings = self._settings
-            trust = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file or None)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    ssl=trust,
                     socket_factory=guard([ipaddress.ip_network(network) for network in settings.allow]),
                     limit=settings.concurrency,
                     force_close=True,  # one that idles may be closed under a request: uncertain for nothing
