@@ -11,6 +11,7 @@ from support.ladder_capture import batches
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
 from missedcall_collector.pcap_writer import write_pcap
+from missedcall_embedded.demo import SAMPLES
 from missedcall_embedded.progress import Progress
 from missedcall_embedded.replay import caller, decided, fact_cells, table_rows
 from missedcall_embedded.source import BATCH_MESSAGES, Sources, batched
@@ -284,6 +285,15 @@ def test_a_wrong_configuration_names_the_key(pcap, tmp_path):
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "min_ring" in done.stderr
+
+
+def test_a_trace_is_read_in_the_time_zone_given():
+    trace = SAMPLES / "7-lync-rings-out.log"
+
+    (utc,) = facts(missedcall("replay", trace, "--format", "jsonl"))
+    (berlin,) = facts(missedcall("replay", trace, "--format", "jsonl", "--zone", "Europe/Berlin"))
+
+    assert utc.rang_at - berlin.rang_at == 3600
 
 
 # -- the pipeline's own file ------------------------------------------------------------------------------
