@@ -3,8 +3,8 @@
 A shell does, per transaction: `feed` each batch, publish `facts` and `verdicts` of its decisions, write
 `changes()` to `call-state`, and move its position; all of it or none of it.
 
-Rule 1: the only clock is the collectors': a batch's `clock_ms`, and `received_ms` of its messages. A deadline
-        that lies before a message is met before that message is observed, so how messages are batched
+Rule 1: the only clock is the collectors': a batch's `clock_ms`, and `received_ms` of its messages. Deadlines
+        that lie before a message are met before that message is observed, so how messages are batched
         does not matter.
 Rule 2: the watermark is the slowest collector heard within `IDLE_COLLECTOR_S`: one that lags delays decisions
         and never falsifies them.
@@ -110,14 +110,21 @@ class Engine:
         """Observe the batch's messages, then let its clock end what is due."""
         decisions: list[Decision] = []
         self._note_sequence(batch)
+        meta, due = self._meta, self._due
+        others = [clock for name, clock in meta.clocks.items() if name != batch.collector]
+        latest = max((batch.clock_ms, *others))
+        slowest = min(
+            (clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000), default=latest
+        )
         for message in batch.messages:
+            now_ms = min(message.received_ms, slowest)
+            if due and due[0][0] <= now_ms:
+                self._run_due(now_ms, decisions)
             self._observe(message, decisions)
-        self._meta.clocks[batch.collector] = max(batch.clock_ms, self._meta.clocks.get(batch.collector, 0))
-        latest = max(self._meta.clocks.values())
-        live = [clock for clock in self._meta.clocks.values() if clock >= latest - IDLE_COLLECTOR_S * 1000]
-        self._meta.watermark_ms = max(self._meta.watermark_ms, min(live))
+        meta.clocks[batch.collector] = max(batch.clock_ms, meta.clocks.get(batch.collector, 0))
+        meta.watermark_ms = max(meta.watermark_ms, min(batch.clock_ms, slowest))
         self._dirty[META] = None
-        self._run_due(self._meta.watermark_ms, decisions)
+        self._run_due(meta.watermark_ms, decisions)
         return decisions
 
     def finish(self) -> list[Decision]:
@@ -168,10 +175,6 @@ class Engine:
         received = message.received_ms
         key = self._index.by_call_id(seen.call_id)
         live = self._calls[key] if key is not None else None
-        while live is not None and live.row.due_ms <= received:
-            self._look(live, live.row.due_ms, decisions)
-            key = self._index.by_call_id(seen.call_id)
-            live = self._calls[key] if key is not None else None
         if live is None or seen.offer is not None or (seen.ending is not None and seen.ending.links):
             live = self._place(seen, live, received)
         if seen.offer is None and seen.call_id not in live.row.hints and seen.method in {"INVITE", "CANCEL"}:
