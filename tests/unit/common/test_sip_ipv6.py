@@ -76,8 +76,9 @@ def test_each_media_line_may_have_its_own_family():  # s.4.8
     assert h.media_types(invite("sip:b@c", body=body).body) == ("audio", "video")
 
 
-def test_an_ipv4_mapped_address_is_an_address():  # s.4.9
-    assert address_of_record("sip:bob@[::ffff:192.0.2.2]") == address_of_record("sip:bob@[::FFFF:c000:202]")
+@pytest.mark.parametrize("spelling", ["::ffff:192.0.2.2", "::FFFF:c000:202", "0:0:0:0:0:ffff:192.0.2.2"])
+def test_an_ipv4_mapped_address_is_an_address(spelling):  # s.4.9
+    assert address_of_record(f"sip:bob@[{spelling}]") == "sip:bob@[::ffff:192.0.2.2]"
 
 
 def test_three_colons_before_an_ipv4_part_mean_two():  # s.4.10: what RFC 3261's grammar makes some write

@@ -2,6 +2,7 @@ import pytest
 from support.sip_text import head, message
 
 from missedcall_common.sip.message import (
+    ERRORS,
     MAX_HEAD_BYTES,
     MAX_HEADER_LINES,
     MAX_METHOD_CHARS,
@@ -244,3 +245,13 @@ def test_a_long_start_line_is_refused():
 
 def test_a_missing_header_reads_as_nothing():
     assert (head().first("to"), head().all("via")) == ("", [])
+
+
+def test_the_decoder_does_not_encode():
+    with pytest.raises(UnicodeEncodeError):
+        "ü".encode("ascii", ERRORS)
+
+
+@pytest.mark.parametrize("line", [INVITE, "SIP/2.0 200 OK"])
+def test_a_head_shown_in_a_log_names_nobody(line):
+    assert "bob" not in repr(parse(message(line, "To: bob", "CSeq: 1 INVITE")))

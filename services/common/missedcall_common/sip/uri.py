@@ -135,9 +135,11 @@ def _ipv6(text: str) -> str:
     """Return the address in its one canonical spelling (RFC 5952), "" if it is none."""
     # RFC 5118 s.4.10: the grammar of RFC 3261 makes some write three colons before an IPv4 part.
     try:
-        return ipaddress.IPv6Address(text.replace(":::", "::", 1)).compressed
+        address = ipaddress.IPv6Address(text.replace(":::", "::", 1))
     except ValueError:
         return ""
+    # RFC 5952 s.5; written out since Python 3.13 does so and the versions before it do not.
+    return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else address.compressed
 
 
 def _canonical_host(host: str) -> str:
