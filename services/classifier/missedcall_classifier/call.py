@@ -58,6 +58,8 @@ class Call(Struct, array_like=True):
     """A message that may end the call came since the last look."""
     low_confidence: bool = False
     """Legs were joined by resemblance."""
+    covered: bool = False
+    """When it began, the box that it came out of held a call of the same caller, or for the same callee."""
     refused: int = 0
     """Messages beyond the limit, not kept."""
 
@@ -90,6 +92,8 @@ class Live:
         known = self.index.get(key)
         if known is not None:
             _merge_copy(known, seen)
+            if 100 < seen.status < 200:  # refreshed while it rings or waits (RFC 3261 s.13.3.1.1)
+                self.row.last_ms = max(self.row.last_ms, received_ms)
             return False
         row = self.row
         if len(row.seen) >= policy.max_messages_per_call:
@@ -124,6 +128,7 @@ class Live:
         row.due_ms = min(row.due_ms, gone.due_ms)
         row.settling |= gone.settling
         row.low_confidence |= gone.low_confidence
+        row.covered = False
         row.refused += gone.refused
 
 

@@ -227,7 +227,10 @@ class Case:
     @property
     def declined(self) -> Leaf | None:
         """The person's refusal, unless other phones rang on: then it was for one device only (domain row 16)."""
-        for leaf in self.told:
+        leaves = self.told
+        if any(leaf.end is End.CANCELLED for leaf in leaves):
+            leaves = [*leaves, *self.heads]  # whoever declined may be outside the capture
+        for leaf in leaves:
             if leaf.end is not End.DECLINED:
                 continue
             refused_ms = leaf.branch.ended_ms

@@ -23,11 +23,11 @@ from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMe
 
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
 from .case import Case, build_all
-from .join import Index, goes_on_as, outline, rang_together, same_callee
+from .join import Index, Outline, goes_on_as, outline, rang_together, same_callee
 from .picture import Picture, draw, order
 from .policy import Policy
 from .rules import wait_s
-from .seen import Seen, repeated_offer, see
+from .seen import Offer, Seen, repeated_offer, see
 from .users import called, ours
 from .verdicts import evidence, publish, rule_on
 
@@ -98,10 +98,12 @@ class Engine:
                 continue
             call = decode_row(row)
             live = self._calls[key] = Live(call)
+            for hint in call.hints.values():
+                self._index.add(hint.links, key)
             for seen in call.seen:
                 self._index.add(self._index.links(seen), key)
                 if seen.offer is not None and seen.method == "INVITE":
-                    self._index.add_caller(seen.offer, key)
+                    self._index.add_parties(seen.offer, key)
             if call.forget_ms:
                 self._closed += 1
             self._schedule(live)
@@ -175,10 +177,17 @@ class Engine:
         received = message.received_ms
         key = self._index.by_call_id(seen.call_id)
         live = self._calls[key] if key is not None else None
+        hint = None
+        if live is None or (seen.offer is None and seen.call_id not in live.row.hints):
+            hint = (
+                repeated_offer(message)
+                if seen.offer is None and seen.method in {"INVITE", "CANCEL"}
+                else None
+            )
         if live is None or seen.offer is not None or (seen.ending is not None and seen.ending.links):
-            live = self._place(seen, live, received)
-        if seen.offer is None and seen.call_id not in live.row.hints and seen.method in {"INVITE", "CANCEL"}:
-            live.row.hints[seen.call_id] = repeated_offer(message)
+            live = self._place(seen, live, received, hint)
+        if hint is not None:
+            live.row.hints[seen.call_id] = hint
         if not live.observe(seen, received, self.policy):
             self.counts["duplicate"] += 1
         self._dirty[live.row.key] = None
@@ -186,9 +195,9 @@ class Engine:
         if self.open_calls > self.policy.max_open_calls:
             self._close_oldest(decisions)
 
-    def _place(self, seen: Seen, live: Live | None, received_ms: int) -> Live:
+    def _place(self, seen: Seen, live: Live | None, received_ms: int, hint: Offer | None) -> Live:
         """Return the call that a message of a new leg belongs to, joining calls that turn out to be one."""
-        links = self._index.links(seen)
+        links = self._index.links(seen) + list(hint.links if hint else ())
         keys = self._index.matches(links, lambda key: self._may_join(key, seen))
         if live is None:
             known = [self._calls[key] for key in keys]
@@ -211,8 +220,25 @@ class Engine:
             self._index.add(links[:1], live.row.key)
             self.counts["limit"] += 1
         if seen.method == "INVITE" and seen.offer is not None:
-            self._index.add_caller(seen.offer, live.row.key)
+            self._index.add_parties(seen.offer, live.row.key)
+            if len(live.row.seen) == 0:
+                live.row.covered = self._covered(live, Outline(seen, 0, 0, 0))
         return live
+
+    def _covered(self, live: Live, mine: Outline) -> bool:
+        """Whether a call of ours holds the box that this leg comes out of (decision 12)."""
+        if mine.invite.offer is None:
+            return False
+        for key in self._index.relatives(mine.invite.offer):
+            other = self._calls.get(key)
+            theirs = outline(other.row.seen) if other is not None and other is not live else None
+            if theirs is None or theirs.invite.offer is None:
+                continue
+            if goes_on_as(theirs, mine, self.policy.resemblance_window_s) and ours(
+                called(theirs.invite.offer, self.policy), self.policy
+            ):
+                return True
+        return False
 
     def _may_join(self, key: str, seen: Seen) -> bool:
         """Whether a call takes a leg that names it weakly: it is open, and this is not its caller trying again."""
@@ -232,11 +258,13 @@ class Engine:
         kept.absorb(gone)
         self._closed -= len(closed)
         kept.row.forget_ms = 0
+        for hint in gone.row.hints.values():
+            self._index.add(hint.links, kept.row.key)
         for seen in gone.row.seen:
             self._index.add(self._index.links(seen), kept.row.key)
             if seen.offer is not None and seen.method == "INVITE":
-                self._index.remove_caller(seen.offer, gone.row.key)
-                self._index.add_caller(seen.offer, kept.row.key)
+                self._index.remove_parties(seen.offer, gone.row.key)
+                self._index.add_parties(seen.offer, kept.row.key)
         del self._calls[gone.row.key]
         self._dirty[gone.row.key] = None
         self._dirty[kept.row.key] = None
@@ -290,15 +318,11 @@ class Engine:
         mine = outline(live.row.seen) if len(picture.all_legs) == 1 else None
         if mine is None:
             return cases
-        for key in self._index.recent(case.offer):
+        case.covered = live.row.covered or self._covered(live, mine)
+        for key in self._index.relatives(case.offer):
             other = self._calls.get(key)
             theirs = outline(other.row.seen) if other is not None and other is not live else None
-            if theirs is None or theirs.invite.offer is None:
-                continue
-            if goes_on_as(theirs, mine):
-                case.covered |= ours(called(theirs.invite.offer, self.policy), self.policy)
-            elif rang_together(mine, theirs):
-                case.twins = True
+            case.twins |= theirs is not None and rang_together(mine, theirs)
         return cases
 
     def _join_by_resemblance(self, live: Live) -> Live:
@@ -306,14 +330,15 @@ class Engine:
         mine = outline(live.row.seen)
         if mine is None or mine.invite.offer is None:
             return live
-        for key in self._index.recent(mine.invite.offer):
+        for key in self._index.relatives(mine.invite.offer):
             other = self._calls.get(key)
             theirs = outline(other.row.seen) if other is not None and other is not live else None
             if other is None or theirs is None or not same_callee(mine, theirs):
                 continue
             apart_ms = abs(mine.invite.at_ms - theirs.invite.at_ms)
             near = apart_ms <= self.policy.resemblance_window_s * 1000
-            if near and (goes_on_as(theirs, mine) or goes_on_as(mine, theirs)):
+            window_s = self.policy.resemblance_window_s
+            if near and (goes_on_as(theirs, mine, window_s) or goes_on_as(mine, theirs, window_s)):
                 live = self._merge(live, other)
                 live.row.low_confidence = True
         return live
@@ -343,10 +368,12 @@ class Engine:
         if row.forget_ms:
             self._closed -= 1
         del self._calls[row.key]
+        for hint in row.hints.values():
+            self._index.remove(hint.links, row.key)
         for seen in row.seen:
             self._index.remove(self._index.links(seen), row.key)
             if seen.offer is not None and seen.method == "INVITE":
-                self._index.remove_caller(seen.offer, row.key)
+                self._index.remove_parties(seen.offer, row.key)
 
     def _close_oldest(self, decisions: list[Decision]) -> None:
         """Decide the call that has been open longest: memory is bounded, and the loss is counted."""

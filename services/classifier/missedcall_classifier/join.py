@@ -22,16 +22,16 @@ from .users import user_part
 WEAK = ("conversation:", "history:")
 
 RECENT = 16
-"""Calls of one caller that are compared with a new one. Less misses a large ring group; more lets one caller
-number with thousands of calls make each of them slow."""
+"""Calls of one caller, and for one callee, that are compared with another. Less misses a large ring group; more
+lets a number with thousands of calls make each of them slow."""
 
 
 class Index:
-    """Identifiers and callers of the calls of one partition; rebuilt from the state rows."""
+    """Identifiers and parties of the calls of one partition; rebuilt from the state rows."""
 
     def __init__(self, policy: Policy) -> None:
         self._calls: dict[str, str] = {}
-        self._callers: dict[str, dict[str, None]] = {}
+        self._parties: dict[str, dict[str, None]] = {}
         suffixes = "|".join(policy.call_id_suffixes)
         self._suffix = re.compile(rf"(?:{suffixes})+(?=@|$)") if suffixes else None
 
@@ -75,29 +75,36 @@ class Index:
             if self._calls.get(link) == key:
                 del self._calls[link]
 
-    def recent(self, offer: Offer) -> list[str]:
-        """Return keys of the latest calls of the same caller; none for an anonymous one."""
-        keys = self._callers.get(_caller(offer), {})
-        return list(islice(reversed(keys), RECENT))
+    def relatives(self, offer: Offer) -> list[str]:
+        """Return keys of the latest calls of the same caller, and of those for the same callee."""
+        found: dict[str, None] = {}
+        for name in _names(offer):
+            found |= dict.fromkeys(islice(reversed(self._parties.get(name, {})), RECENT))
+        return list(found)
 
-    def add_caller(self, offer: Offer, key: str) -> None:
-        """Note that ``key`` is a call of this caller."""
-        if caller := _caller(offer):
-            self._callers.setdefault(caller, {})[key] = None
+    def add_parties(self, offer: Offer, key: str) -> None:
+        """Note who called whom in the call ``key``."""
+        for name in _names(offer):
+            self._parties.setdefault(name, {})[key] = None
 
-    def remove_caller(self, offer: Offer, key: str) -> None:
-        """Forget a call of this caller."""
-        caller = _caller(offer)
-        keys = self._callers.get(caller)
-        if keys is not None:
-            keys.pop(key, None)
-            if not keys:
-                del self._callers[caller]
+    def remove_parties(self, offer: Offer, key: str) -> None:
+        """Forget a call's parties."""
+        for name in _names(offer):
+            keys = self._parties.get(name)
+            if keys is not None:
+                keys.pop(key, None)
+                if not keys:
+                    del self._parties[name]
 
 
 def _caller(offer: Offer) -> str:
     caller = offer.caller
     return "" if caller.anonymous else caller.number or user_part(caller.uri)
+
+
+def _names(offer: Offer) -> list[str]:
+    caller, callee = _caller(offer), user_part(offer.to)
+    return [name for name in (caller and "from:" + caller, callee and "to:" + callee) if name]
 
 
 class Outline(NamedTuple):
@@ -108,12 +115,14 @@ class Outline(NamedTuple):
     answered_ms: int
     ended_ms: int
     """The latest CANCEL or failure."""
+    over_ms: int
+    """The first BYE; the latest CANCEL or failure if nobody answered."""
 
 
 def outline(messages: Iterable[Seen]) -> Outline | None:
     """Return the outline of a call; None if its INVITE was not captured."""
     invite: Seen | None = None
-    answered = ended = 0
+    answered = ended = bye = 0
     for seen in messages:
         if seen.method == "INVITE":
             if seen.offer is not None and (invite is None or _nearer(seen) < _nearer(invite)):
@@ -122,9 +131,13 @@ def outline(messages: Iterable[Seen]) -> Outline | None:
                 answered = min(answered or seen.at_ms, seen.at_ms)
             elif seen.status >= 300:
                 ended = max(ended, seen.at_ms)
-        elif seen.method == "CANCEL" and not seen.status:
+        elif not seen.status and seen.method == "CANCEL":
             ended = max(ended, seen.at_ms)
-    return Outline(invite, answered, ended) if invite is not None else None
+        elif not seen.status and seen.method == "BYE":
+            bye = min(bye or seen.at_ms, seen.at_ms)
+    if invite is None:
+        return None
+    return Outline(invite, answered, ended, bye if answered else ended)
 
 
 def _nearer(seen: Seen) -> tuple[int, int, str]:
@@ -138,7 +151,9 @@ def rang_together(one: Outline, other: Outline) -> bool:
     one of them answered.
     """
     first, second = one.invite, other.invite
-    if abs(first.at_ms - second.at_ms) > MEMBER_MS or not _same_box(first, second) or same_callee(one, other):
+    if abs(first.at_ms - second.at_ms) > MEMBER_MS or not _same_box(first, second):
+        return False
+    if same_callee(one, other) or not same_caller(one, other):
         return False
     ends = (other.answered_ms, other.ended_ms)
     return any(end and abs(end - one.ended_ms) <= MEMBER_MS for end in ends)
@@ -150,15 +165,28 @@ def _same_box(one: Seen, other: Seen) -> bool:
     return host(one.src) == host(other.src) != host(one.dst)
 
 
-def goes_on_as(upper: Outline, lower: Outline) -> bool:
-    """Whether ``lower`` came out of the box that ``upper`` had entered, while nobody had answered ``upper``."""
+def goes_on_as(upper: Outline, lower: Outline, window_s: float) -> bool:
+    """Whether ``lower`` came out of the box that ``upper`` had entered, and while it was there.
+
+    For the same caller at any time of the call (a queue rings its agents late), else for the same callee within
+    the window in seconds (a box that hides or rewrites the caller).
+    """
     into, out = upper.invite, lower.invite
     if not into.dst or not out.src or out.at_ms < into.at_ms:
         return False
     if into.dst != out.src and not host(into.src) != host(into.dst) == host(out.src):
         return False
-    over = [end for end in (upper.answered_ms, upper.ended_ms) if end]
-    return not over or out.at_ms <= min(over)
+    if upper.over_ms and out.at_ms > upper.over_ms:
+        return False
+    if same_caller(upper, lower):
+        return True
+    return same_callee(upper, lower) and out.at_ms - into.at_ms <= window_s * 1000
+
+
+def same_caller(one: Outline, other: Outline) -> bool:
+    """Whether two calls show the same caller, who is not anonymous."""
+    first, second = one.invite.offer, other.invite.offer
+    return first is not None and second is not None and _caller(first) == _caller(second) != ""
 
 
 def same_callee(one: Outline, other: Outline) -> bool:

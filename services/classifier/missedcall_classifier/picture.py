@@ -132,6 +132,8 @@ class Picture:
     """Every leg that was joined, of this picture and of those around it."""
     upstream_unseen: bool = False
     """The root leg names a leg nearer the caller, of which only in-dialog messages were captured."""
+    handed_over: bool = False
+    """A REFER asked somebody to replace a dialog of this call."""
 
     @property
     def root(self) -> Leg:
@@ -158,7 +160,7 @@ def draw(
         return None
     if len(legs) == 1:
         unseen = any(f"call:{call_id}" in legs[0].offer.links for call_id in by_leg)
-        return Picture(legs, [], [], ordered, legs, unseen)
+        return Picture(legs, [], [], ordered, legs, unseen, legs[0].call_id in _handed_over(ordered))
     takeovers = [leg for leg in legs if leg.offer.replaces in by_leg and leg.offer.replaces]
     plain = _root_first([leg for leg in legs if leg not in takeovers] or takeovers)
     root = plain[0]
@@ -186,7 +188,13 @@ def draw(
         picture.takeovers = [leg for leg in takeovers if leg.offer.replaces in ids]
         ids |= {leg.call_id for leg in picture.takeovers}
         picture.seen = [seen for seen in ordered if seen.call_id in ids]
+        picture.handed_over = not ids.isdisjoint(_handed_over(ordered))
     return whole
+
+
+def _handed_over(messages: list[Seen]) -> set[str]:
+    """Return the Call-IDs that a REFER says are to be replaced (RFC 5589 s.7)."""
+    return {seen.offer.replaces for seen in messages if seen.method == "REFER" and seen.offer}
 
 
 def _begins_after_answer(leg: Leg, root: Leg) -> bool:

@@ -62,6 +62,8 @@ def _unclear(case: Case) -> bool:
     """Whether what is missing from the capture could be an answer or "answered elsewhere"."""
     if not case.offered or case.picture.upstream_unseen:
         return True
+    if case.picture.handed_over and not case.picture.takeovers:
+        return True  # a REFER had the dialog replaced, and the INVITE that does it is lost
     if any(branch.children for branch in case.attempt):
         return case.final is None and not case.cancel_known
     if case.cancel_known and case.cancel is None and Says.CALLER_CANCELLED not in case.root_says:
@@ -87,13 +89,16 @@ def _by_caller(case: Case) -> bool:
     )
 
 
-def _hung_up_in_greeting(case: Case) -> bool:
-    machine = case.machine
-    if machine is None or machine.machine != "voicemail":
-        return False
-    answered = machine.branch.oks[0].at_ms
-    bye = case.bye_after(answered, by_caller=True)
-    return bye is not None and bye.at_ms - answered < case.policy.greeting_s * 1000
+def _over_in_greeting(*, by_caller: bool) -> Callable[[Case], bool]:
+    def over(case: Case) -> bool:
+        machine = case.machine
+        if machine is None or machine.machine != "voicemail":
+            return False
+        answered = machine.branch.oks[0].at_ms
+        bye = case.bye_after(answered, by_caller=by_caller)
+        return bye is not None and bye.at_ms - answered < case.policy.greeting_s * 1000
+
+    return over
 
 
 def _agents_rung(case: Case) -> bool:
@@ -194,7 +199,8 @@ RULES: tuple[Rule, ...] = (
     Rule("covered-upstream",    "secondary-suppressed", "", lambda c: c.covered,                                   _invite, "domain decision 12"),
     Rule("ring-group-unjoined", "secondary-suppressed", "", lambda c: c.twins,                                     _invite, "domain decision 12"),
     # -- taken by a machine
-    Rule("voicemail-hangup",    "missed", "caller-cancelled", _hung_up_in_greeting,                                _ok_and_bye, "domain row 28", "voicemail-hangup"),
+    Rule("voicemail-hangup",    "missed", "caller-cancelled", _over_in_greeting(by_caller=True),                   _ok_and_bye, "domain row 28", "voicemail-hangup"),
+    Rule("voicemail-refused",   "missed", "no-answer",        _over_in_greeting(by_caller=False),                  _ok_and_bye, "a full mailbox; domain row 28", "voicemail-failed"),
     Rule("voicemail",           "diverted-to-voicemail", "", lambda c: c.machine is not None and c.machine.machine == "voicemail", _ok, "RFC 4458; RFC 3840 s.10; domain rows 26, 27"),
     Rule("group-unanswered",    "missed", "caller-cancelled", lambda c: c.machine is not None and _agents_rung(c), _ok_and_bye, "domain rows 33, 37", "queue-hangup"),
     Rule("attendant",           "answered",           "", lambda c: c.machine is not None,                         _ok, "RFC 3840 s.10.14; domain row 29"),

@@ -213,7 +213,8 @@ def _told_to_exchange(head: SipHead, to_value: str, call_id: str) -> str:
 def repeated_offer(message: SipMessage) -> Offer:
     """Return what a response or CANCEL repeats of an INVITE that was not captured."""
     head = parse(message.head)
-    return Offer(to=address_of_record(_uri(head.first("to"))), caller=_caller(head))
+    links = (f"call:{message.correlation_id}",) if message.correlation_id else ()
+    return Offer(to=address_of_record(_uri(head.first("to"))), caller=_caller(head), links=links)
 
 
 def _uri(value: str) -> str:

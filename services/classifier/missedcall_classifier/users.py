@@ -26,6 +26,10 @@ def _is_address(host: str) -> bool:
     return host.startswith("[") or host.replace(".", "").isdigit()
 
 
+def _is_hidden(aor: str) -> bool:
+    return host_part(aor).endswith(".invalid") or user_part(aor) == "anonymous"
+
+
 def _by_index(entry: Retarget) -> tuple[int, ...]:
     return tuple(int(part) for part in entry.index.split(".") if part.isdigit())
 
@@ -34,7 +38,7 @@ def called(offer: Offer, policy: Policy) -> str:
     """Return the address of record that the caller called; "" if only a machine knows (domain row 33)."""
     if offer.history:
         first = min(offer.history, key=_by_index)
-        if first.aor and not _is_address(host_part(first.aor)):
+        if first.aor and not _is_address(host_part(first.aor)) and not _is_hidden(first.aor):
             return first.aor
     if offer.diversions and offer.diversions[0].aor:
         return offer.diversions[0].aor
@@ -46,7 +50,7 @@ def called(offer: Offer, policy: Policy) -> str:
 def retargeted(offer: Offer) -> list[Retarget]:
     """Return the History-Info entries that name a user, in the order of their index."""
     named = sorted(offer.history, key=_by_index)
-    return [entry for entry in named if entry.aor and not entry.own_contact]
+    return [e for e in named if e.aor and not e.own_contact and not _is_hidden(e.aor)]
 
 
 def user_of(branch: Branch, base: str, names: dict[str, str]) -> str:
