@@ -52,7 +52,8 @@ from typing import get_type_hints
 
 from support.ladder_capture import Capture
 from support.ladder_expect import Expectation, expectation
-from support.ladder_sip import LadderError, Network, Sent
+from support.ladder_sip import Network
+from support.ladder_state import LadderError, Sent
 from support.ladder_talk import along
 from support.ladder_wire import Headers
 

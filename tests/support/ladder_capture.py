@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
-from support.ladder_sip import Network, Sent
+from support.ladder_sip import Network
+from support.ladder_state import Sent
 
 from missedcall_schemas.records import CaptureBatch, SipMessage
 

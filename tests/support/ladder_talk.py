@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from support.ladder_sip import Network, Say, Sent
+from support.ladder_sip import Network
+from support.ladder_state import Say, Sent
 from support.ladder_wire import Headers
 
 HOP_S = 0.005
@@ -48,7 +49,7 @@ def along(
             within=method.startswith("re-"),
             label=left or right,
             headers=headers if position == 0 or method in ("CANCEL", "ACK") else (),
-            **own,  # type: ignore[arg-type]
+            **own,
         )
         sent = network.send(say)
         yield sent
