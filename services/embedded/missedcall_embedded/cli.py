@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = _run(_parser().parse_args(argv))
+        try:
+            status = _run(_parser().parse_args(argv))
+        except SystemExit as stop:
+            # argparse has printed what it wanted to say: 0 for --help and --version, 2 for bad usage.
+            status = stop.code if isinstance(stop.code, int) else 1
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes standard output once more when it exits: give it a place where that succeeds.
@@ -38,9 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return READER_GONE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except SystemExit as stop:
-        # argparse has printed what it wanted to say: 0 for --help and --version, 2 for bad usage.
-        return stop.code if isinstance(stop.code, int) else 1
     return status
 
 

@@ -21,7 +21,7 @@ from .policy_input import InputError, policy_of
 from .progress import Progress
 from .replay import caller, complain, decided, short, when
 from .source import Sources
-from .table import printable
+from .table import printable, printable_lines
 
 WIDTH_OF_A_PIPE = 132
 """What the ladder is drawn for if nobody looks: a wide page."""
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         policy = policy_of(args)
     except InputError as error:
-        print(printable(str(error)), file=sys.stderr)
+        print(printable_lines(str(error)), file=sys.stderr)
         return 2
     sources = Sources(args.files, args.zone)
     search = Search(args.call_id)

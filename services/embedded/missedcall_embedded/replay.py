@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         engine = Engine(policy_of(args))
     except InputError as error:
-        print(table.printable(str(error)), file=sys.stderr)
+        print(table.printable_lines(str(error)), file=sys.stderr)
         return 2
     sources = Sources(args.files, args.zone)
     tally = Tally()

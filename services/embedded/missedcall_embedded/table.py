@@ -42,6 +42,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return ``text`` with its line ends, each line made `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def cells(text: str) -> int:
     """Return how many terminal cells ``text`` takes: East Asian wide is 2, a combining mark 0."""
     if text.isascii():

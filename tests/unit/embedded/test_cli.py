@@ -84,8 +84,9 @@ def test_bad_usage_is_exit_2_and_said_on_standard_error(words, capsys):
     assert told.err.startswith("usage: missedcall")
 
 
-def test_a_reader_that_went_away_is_no_error(capture):
-    process = start("replay", capture)
+@pytest.mark.parametrize("words", [("replay", "CAPTURE"), ("--help",), ("--version",)])
+def test_a_reader_that_went_away_is_no_error(capture, words):
+    process = start(*(capture if word == "CAPTURE" else word for word in words))
     process.stdout.close()
 
     assert (process.wait(30), process.stderr.read()) == (141, "")
