@@ -37,6 +37,8 @@ class Case:
     behind: bool = False
     """A call within a call: to a transfer target, to a person behind an attendant, a consultation."""
     twins: bool = False
+    picked_up_unseen: bool = False
+    """When the caller gave up, he had just answered a call whose INVITE is lost: it may have replaced this one."""
     covered: bool = False
     """An unjoined leg nearer the caller, through the same box, is decided by itself."""
     pickups: list[Seen] = field(default_factory=list)
@@ -173,7 +175,7 @@ class Case:
         """
         if Says.ELSEWHERE in self.root_says:
             return True
-        if self.cancel is not None or self.final is not None:
+        if self.cancel is not None or (self.final is not None and not self.cancel_known):
             return False
         return any(leaf.end is End.ELSEWHERE for leaf in self.leaves)
 

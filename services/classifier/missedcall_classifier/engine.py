@@ -23,12 +23,12 @@ from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMe
 
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
 from .case import Case, build_all
-from .join import Index, Outline, goes_on_as, outline, rang_together, same_callee
+from .join import Index, Outline, goes_on_as, outline, rang_together, same_callee, took_instead
 from .picture import Picture, draw, order
 from .policy import Policy
 from .rules import wait_s
 from .seen import Offer, Seen, repeated_offer, see
-from .users import called, ours
+from .users import called, ours, user_part
 from .verdicts import evidence, publish, rule_on
 
 IDLE_COLLECTOR_S = 30.0
@@ -37,6 +37,9 @@ More: a dead collector delays every timeout by as much."""
 
 META = "__meta__"
 """Key of the row that holds the clocks: part of the state, for the watermark is a function of the log."""
+
+HINTS = frozenset({"INVITE", "CANCEL", "ACK"})
+"""Messages whose From and To are those of an INVITE that was not captured."""
 
 MAX_GAPS = 64
 """Times of lost batches that are remembered for `blind_window`."""
@@ -100,6 +103,7 @@ class Engine:
             live = self._calls[key] = Live(call)
             for hint in call.hints.values():
                 self._index.add(hint.links, key)
+                self._index.add_parties(hint, key)
             for seen in call.seen:
                 self._index.add(self._index.links(seen), key)
                 if seen.offer is not None and seen.method == "INVITE":
@@ -188,6 +192,7 @@ class Engine:
             live = self._place(seen, live, received, hint)
         if hint is not None:
             live.row.hints[seen.call_id] = hint
+            self._index.add_parties(hint, live.row.key)
         if not live.observe(seen, received, self.policy):
             self.counts["duplicate"] += 1
         self._dirty[live.row.key] = None
@@ -221,7 +226,7 @@ class Engine:
             self.counts["limit"] += 1
         if seen.method == "INVITE" and seen.offer is not None:
             self._index.add_parties(seen.offer, live.row.key)
-            if len(live.row.seen) == 0:
+            if not live.row.covered and seen.vias == 1:
                 live.row.covered = self._covered(live, Outline(seen, 0, 0, 0))
         return live
 
@@ -260,6 +265,8 @@ class Engine:
         kept.row.forget_ms = 0
         for hint in gone.row.hints.values():
             self._index.add(hint.links, kept.row.key)
+            self._index.remove_parties(hint, gone.row.key)
+            self._index.add_parties(hint, kept.row.key)
         for seen in gone.row.seen:
             self._index.add(self._index.links(seen), kept.row.key)
             if seen.offer is not None and seen.method == "INVITE":
@@ -300,6 +307,11 @@ class Engine:
         cases = self._cases(live, picture) if picture is not None else []
         if picture is None or not any(case.offered or case.rang for case in cases):
             # In-dialog messages of a call long decided, or all that a lossy capture has of one.
+            if not row.forget_ms and picture is not None and picture.root.answered_ms:
+                row.settling = False  # kept a while: it may have been a pickup
+                self._close(row, now_ms)
+                self._schedule(live)
+                return
             self.counts["invite-unseen"] += len(row.seen)
             self._forget(live)
             return
@@ -318,6 +330,10 @@ class Engine:
         mine = outline(live.row.seen) if len(picture.all_legs) == 1 else None
         if mine is None:
             return cases
+        if case.cancel is not None and case.offer.caller.uri:
+            keys = self._index.calls_to(user_part(case.offer.caller.uri))
+            others = [self._calls[key] for key in keys if key in self._calls and key != live.row.key]
+            case.picked_up_unseen = any(took_instead(o.row.seen, case.cancel.at_ms) for o in others)
         case.covered = live.row.covered or self._covered(live, mine)
         for key in self._index.relatives(case.offer):
             other = self._calls.get(key)
@@ -349,10 +365,7 @@ class Engine:
         row = live.row
         blind = any(row.opened_ms <= gap <= now_ms for gap in self._meta.gaps)
         verdicts, facts = publish(row, rule_on(row, cases, now_ms, self._digest), blind=blind)
-        if not row.forget_ms:
-            self._closed += 1
-        row.forget_ms = now_ms + int(self.policy.closed_keep_s * 1000)
-        row.due_ms = row.forget_ms
+        self._close(row, now_ms)
         self._schedule(live)
         for verdict in verdicts:
             self.counts[f"outcome-{verdict.outcome}"] += 1
@@ -363,6 +376,11 @@ class Engine:
             ladder = tuple(evidence(seen) for seen in messages)
             decisions.append(Decision(tuple(ordered), tuple(verdicts), tuple(facts), ladder))
 
+    def _close(self, row: Call, now_ms: int) -> None:
+        if not row.forget_ms:
+            self._closed += 1
+        row.forget_ms = row.due_ms = now_ms + int(self.policy.closed_keep_s * 1000)
+
     def _forget(self, live: Live) -> None:
         row = live.row
         if row.forget_ms:
@@ -370,6 +388,7 @@ class Engine:
         del self._calls[row.key]
         for hint in row.hints.values():
             self._index.remove(hint.links, row.key)
+            self._index.remove_parties(hint, row.key)
         for seen in row.seen:
             self._index.remove(self._index.links(seen), row.key)
             if seen.offer is not None and seen.method == "INVITE":

@@ -82,6 +82,10 @@ class Index:
             found |= dict.fromkeys(islice(reversed(self._parties.get(name, {})), RECENT))
         return list(found)
 
+    def calls_to(self, user: str) -> list[str]:
+        """Return keys of the latest calls for the callee with this user part."""
+        return list(islice(reversed(self._parties.get("to:" + user, {})), RECENT))
+
     def add_parties(self, offer: Offer, key: str) -> None:
         """Note who called whom in the call ``key``."""
         for name in _names(offer):
@@ -138,6 +142,21 @@ def outline(messages: Iterable[Seen]) -> Outline | None:
     if invite is None:
         return None
     return Outline(invite, answered, ended, bye if answered else ended)
+
+
+PICKUP_MS = 2000
+"""A caller whose phone took a pickup cancels his own call within this (RFC 3891 s.3)."""
+
+
+def took_instead(messages: Iterable[Seen], cancel_ms: int) -> bool:
+    """Whether a call, its INVITE not captured, was answered just before ``cancel_ms``."""
+    answered = 0
+    for seen in messages:
+        if seen.offer is not None and seen.method == "INVITE":
+            return False
+        if (seen.method == "INVITE" and 200 <= seen.status < 300) or (seen.method == "ACK" and seen.to_tag):
+            answered = min(answered or seen.at_ms, seen.at_ms)
+    return bool(answered) and -PICKUP_MS <= answered - cancel_ms <= PICKUP_MS
 
 
 def _nearer(seen: Seen) -> tuple[int, int, str]:

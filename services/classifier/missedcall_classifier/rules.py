@@ -62,8 +62,8 @@ def _unclear(case: Case) -> bool:
     """Whether what is missing from the capture could be an answer or "answered elsewhere"."""
     if not case.offered or case.picture.upstream_unseen:
         return True
-    if case.picture.handed_over and not case.picture.takeovers:
-        return True  # a REFER had the dialog replaced, and the INVITE that does it is lost
+    if case.picked_up_unseen or (case.picture.handed_over and not case.picture.takeovers):
+        return True  # the INVITE that takes this dialog over is lost
     if any(branch.children for branch in case.attempt):
         return case.final is None and not case.cancel_known
     if case.cancel_known and case.cancel is None and Says.CALLER_CANCELLED not in case.root_says:
