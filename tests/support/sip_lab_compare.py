@@ -68,13 +68,7 @@ PYTHONPATH=tests .venv/bin/python -m support.sip_lab_compare > docs/compare-acc.
 ```
 """
 
-UNREAD = (
-    "the Diversion on the new branch is not held against its target, which is a contact's address; the new phone "
-    "passes for one more phone of the same user. Nobody is told either way."
-)
 WHY = {
-    "noanswer-answered": UNREAD,
-    "busy-answered": UNREAD,
     "bare-answered": "forwarded by the proxy, which said so neither by History-Info nor by Diversion; the new "
     "phone passes for one more phone of the same user. Nobody is told either way.",
     "phone-rejects": "its user rejected the call, and baresip 1.0.0 says 486 for that, as if it were busy. What a "

@@ -2,7 +2,7 @@
 
 Rule 1: the called user is whom the caller called: the first History-Info entry, the lowest Diversion, else To.
 Rule 2: a branch belongs to the user it was retargeted to; a Request-URI that is a registered contact names a
-        device of the user that its parent was for.
+        device of the user that its parent was for, unless a Diversion says that it was sent on from there.
 Rule 3: who is one of ours is configuration, never a lookup.
 """
 
@@ -80,6 +80,9 @@ def user_of(branch: Branch, base: str, names: dict[str, str]) -> str:
         return above
     if user_part(target) in names:
         return names[user_part(target)]
+    if _diverted_here(branch) and _is_address(host_part(target)):
+        # A proxy that forwards and looks up the new target in one step writes only the contact's address.
+        return f"sip:{user_part(target)}@{host_part(base)}"
     same_domain = host_part(target) == host_part(base)
     if offer.contact_like and not (same_domain and not _is_address(host_part(target))):
         return above
@@ -96,3 +99,10 @@ def ours(aor: str, policy: Policy) -> bool:
     if policy.number_prefixes and number.startswith(policy.number_prefixes):
         return True
     return not (policy.domains or policy.number_prefixes)
+
+
+def _diverted_here(branch: Branch) -> bool:
+    """Whether the branch's INVITE names a diverter that the one above it does not (RFC 5806)."""
+    above = branch.parent.offer if branch.parent else None
+    own = branch.offer
+    return own is not None and len(own.diversions) > (len(above.diversions) if above else 0)
