@@ -28,7 +28,12 @@ demo: setup  ## sample captures through the embedded pipeline to a local mail an
 
 .PHONY: test
 test: setup lint  ## everything that must hold: lint, types, import rules, tests
-	$(BIN)/python -m pytest -n 2 tests
+	@sh tests/e2e/lab/install.sh || true
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+
+.PHONY: lab
+lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)
+	@sh tests/e2e/lab/install.sh
 
 .PHONY: lint
 lint: setup  ## ruff, mypy strict, import-linter
@@ -41,6 +46,12 @@ lint: setup  ## ruff, mypy strict, import-linter
 format: setup  ## rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix $(TREES)
 	$(BIN)/ruff format $(TREES)
+
+.PHONY: docs
+docs: setup  ## write what is generated: schemas, AsyncAPI, docs/rules.md, docs/log.md
+	$(BIN)/python -m missedcall_schemas.generate
+	$(BIN)/python -m missedcall_classifier.reference > docs/rules.md
+	$(BIN)/python -m missedcall_common.runtime.reference > docs/log.md
 
 .PHONY: lock
 lock: setup  ## compile requirements/*.in to hashed locks (needs uv on the PATH)
