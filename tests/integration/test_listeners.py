@@ -307,13 +307,13 @@ def test_what_was_received_before_the_stop_is_handed_on():
             with udp_sender(udp) as sender:
                 for _ in range(500):
                     sender.send(FRAME)
-                writer.write(FRAME * 500)
+                writer.write(FRAME * 50_000)
                 await writer.drain()
                 await listeners.stop()
             writer.close()
             return frames
 
-    assert len(asyncio.run(scenario())) == 1000
+    assert len(asyncio.run(scenario())) == 50_500
 
 
 def test_a_port_in_use_is_named(monkeypatch):

@@ -17,8 +17,11 @@ from .settings import Address, ListenSettings
 
 SWEEP_S = 1.0
 """Between two looks at overdue connections and at the kernel's drop counters."""
-LAST_WORDS_S = 0.1
-"""How long connections are still read after `stop`: what the kernel had already taken is not thrown away."""
+LAST_WORDS_S = 2.0
+"""How long connections are still read after `stop`, so that what the kernel has already acknowledged is not
+thrown away. Less: a busy sender loses it. More: a sender that never pauses delays the stop by as much."""
+SILENCE_S = 0.1
+"""A silence this long ends that earlier."""
 
 
 class Listening(NamedTuple):
@@ -49,6 +52,7 @@ class Listeners:
         self._servers: list[Server] = []
         self._connections: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._heard = 0
         self.paused = False
         """Whether TCP and TLS senders have to wait."""
 
@@ -103,8 +107,7 @@ class Listeners:
         self.count_kernel_drops()
         for server in self._servers:
             server.close()
-        if self._connections and not self.paused:
-            await asyncio.sleep(LAST_WORDS_S)
+        await self._hear_out()
         self._close()
         await asyncio.sleep(0)  # lets the transports run their close callbacks
 
@@ -126,6 +129,7 @@ class Listeners:
     def frames(self, frames: list[bytes]) -> None:
         """Take what a connection received."""
         self._counts["received"] += len(frames)
+        self._heard += len(frames)
         self._receive(frames)
 
     def ended(self, connection: Connection) -> None:
@@ -133,6 +137,14 @@ class Listeners:
         self._connections.discard(connection)
         if connection.skipped:
             self._counts["connections.skipped-bytes"] += connection.skipped
+
+    async def _hear_out(self) -> None:
+        """Read from connections until they are silent."""
+        deadline = asyncio.get_running_loop().time() + LAST_WORDS_S
+        before = -1
+        while self._connections and before != self._heard and asyncio.get_running_loop().time() < deadline:
+            before = self._heard
+            await asyncio.sleep(SILENCE_S)
 
     async def _bind_udp(self, endpoint: str) -> None:
         sock = await bound(endpoint, socket.SOCK_DGRAM, "listen.udp")

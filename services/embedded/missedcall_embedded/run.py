@@ -2,7 +2,8 @@
 
 Two processes: the receiver empties sockets and fills batches; this one decides, commits and delivers.
 
-Rule 1: whatever arrives is committed within `TURN_S`; a kill at any moment costs what was not, and no more.
+Rule 1: whatever arrives is committed within `TURN_S` as a rule; a kill at any moment costs what was not yet,
+        and no more.
 Rule 2: SIGTERM and SIGINT end it in order: stop listening, decide and commit what was received, let deliveries
         on their way end. A second signal does not wait for those: they are uncertain at the next start.
 Rule 3: what cannot go on ends the process with a line that says why: a restart resumes from the file.
@@ -36,6 +37,11 @@ from .store_file import StoreError
 TURN_S = 0.1
 """Between two commits while messages come. Less: more syncs, and state written more often. More: a kill costs
 more of what was received, and facts are told later."""
+COMMIT_SHARE = 0.2
+"""Share of the time that commits may take: on a slow disk, or under load, turns are longer. Less: as more
+`TURN_S`. More: decisions wait for commits."""
+LONGEST_TURN_S = 1.0
+"""A turn is never longer, whatever the disk does."""
 TURN_MESSAGES = 8_192
 """Messages that a turn may hold. Less: as above. More: one commit takes long."""
 SAY_EVERY_S = 60.0
@@ -88,6 +94,7 @@ class Run:
         self._receiving = Receiving(self._take)
         self._notifier: Notifier | None = None
         self._turn_ends: asyncio.TimerHandle | None = None
+        self._turn_s = TURN_S
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
         self._said: Counter[str] = Counter()
@@ -115,7 +122,7 @@ class Run:
                 if part.done():
                     part.result()
             if not self._over.done():
-                raise ReceiverError("a part of the pipeline ended by itself")
+                raise ReceiverError("the receiver process ended by itself")
             await self._receiving.rest()
             self._commit()
             await self._end_delivery(delivering)
@@ -172,7 +179,7 @@ class Run:
         if self._pipeline.messages >= TURN_MESSAGES:
             self._commit()
         elif self._turn_ends is None:
-            self._turn_ends = asyncio.get_running_loop().call_later(TURN_S, self._end_turn)
+            self._turn_ends = asyncio.get_running_loop().call_later(self._turn_s, self._end_turn)
 
     def _end_turn(self) -> None:
         try:
@@ -187,9 +194,13 @@ class Run:
             self._turn_ends = None
         if not self._pipeline.pending:
             return
-        for decision in self._pipeline.commit():
-            _log(decision)
+        began = time.monotonic()
+        decisions = self._pipeline.commit()
+        took_s = time.monotonic() - began
+        self._turn_s = min(max(TURN_S, took_s / COMMIT_SHARE - took_s), LONGEST_TURN_S)
         self._facts.committed()
+        for decision in decisions:
+            _log(decision)
 
     async def _say_regularly(self) -> None:
         while True:

@@ -199,7 +199,12 @@ class Store:
         gone = [(key,) for key, (_, value) in changed.items() if value is None]
         kept = [(key, at_ms, value) for key, (at_ms, value) in changed.items() if value is not None]
         self._db.executemany(topic.sql("DELETE FROM TOPIC WHERE key = ?"), gone)
-        self._db.executemany(topic.sql("REPLACE INTO TOPIC VALUES (?, ?, TAKEN)"), kept)
+        # Not REPLACE: it would move the row, and a call's row is written several times.
+        write = topic.sql(
+            "INSERT INTO TOPIC VALUES (?, ?, TAKEN) "
+            "ON CONFLICT (key) DO UPDATE SET at_ms = excluded.at_ms, value = excluded.value"
+        )
+        self._db.executemany(write, kept)
 
     def _write_log(self, topic: Topic) -> None:
         log = self._logs[topic.name]

@@ -173,8 +173,9 @@ def _create(db: sqlite3.Connection, topic: Topic) -> None:
     if topic.compacted:
         db.execute(
             topic.sql(
+                # Not WITHOUT ROWID: that b-tree puts values above 1 kB on pages of their own.
                 "CREATE TABLE IF NOT EXISTS TOPIC "
-                "(key TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, value NOT NULL) WITHOUT ROWID"
+                "(key TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, value NOT NULL)"
             )
         )
     else:
