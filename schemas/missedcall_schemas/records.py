@@ -34,7 +34,8 @@ class SipMessage(Struct, frozen=True, array_like=True):
     transport: str
     """`udp`, `tcp`, `tls`, `sctp`, `ws`, `wss`; "" if unknown."""
     head: bytes
-    """Start line and all headers as received, an empty line, then the body's `m=` lines (RFC 8866 s.5.14)."""
+    """Start line and all headers as received, an empty line, then the body's `m=` lines (RFC 8866 s.5.14);
+    what Lync tells Exchange UM (`application/ms-rtc-usernotification+xml`, MS-OCEXUM) is kept whole."""
     agent: str = ""
     """Capture agent: HEP chunk 0x13, else 0x0c in decimal."""
     correlation_id: str = ""
@@ -81,7 +82,7 @@ Confidence = Literal["single-leg", "high", "low"]
 """How surely the legs belong together: one Call-ID only; joined by an identifier; joined by resemblance."""
 
 
-class Party(Struct, frozen=True, omit_defaults=True):
+class Party(Struct, frozen=True):
     """The caller as the signalling shows him; nothing that Privacy hides (RFC 3323, RFC 3325)."""
 
     uri: str = ""

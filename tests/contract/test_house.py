@@ -57,6 +57,7 @@ SHELLS = frozenset(
         "missedcall_notifier.app",
         "missedcall_notifier.channels.egress",
         "missedcall_notifier.channels.smtp",
+        "missedcall_notifier.channels.trust",
         "missedcall_notifier.channels.webhook",
         "missedcall_notifier.clock",
         "missedcall_notifier.events",

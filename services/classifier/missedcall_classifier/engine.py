@@ -134,9 +134,9 @@ class Engine:
         return decisions
 
     def finish(self) -> list[Decision]:
-        """Decide every open call as if the log went on for ever without another message."""
+        """Decide every open call as if the log went on for ever without another message; forget them all."""
         decisions: list[Decision] = []
-        while self.open_calls:
+        while self._due:
             self._run_due(self._due[0][0], decisions)
         return decisions
 

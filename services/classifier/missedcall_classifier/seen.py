@@ -7,14 +7,14 @@ Rule 3: `Seen` is part of the state rows: fields are only ever appended, with de
 """
 
 import re
-from typing import Literal, cast
 
 from msgspec import Struct
 
 from missedcall_common.sip import headers as h
 from missedcall_common.sip.message import SipError, SipHead, parse
+from missedcall_common.sip.sdp import USER_NOTIFICATION
 from missedcall_common.sip.uri import SipUri, address_of_record, parse_uri
-from missedcall_schemas.records import Party, SipMessage
+from missedcall_schemas.records import SipMessage
 
 from .causes import DIAGNOSTICS, of_reason
 
@@ -33,11 +33,18 @@ SILENT_MEDIA = frozenset(
 )
 """Media of a session that no phone rings for (RFC 4975 s.8; domain row 46)."""
 
-USER_NOTIFICATION = "application/ms-rtc-usernotification+xml"
-"""What Lync tells Exchange UM about a user's calls (MS-OCEXUM)."""
-
 _MISSED = re.compile(rb"<Event\s[^>]*type=[\"']missed[\"']", re.IGNORECASE)
 _CALL_ID = re.compile(rb"<CallId>\s*([^<\s]{1,256})\s*</CallId>", re.IGNORECASE)
+
+
+class Caller(Struct, frozen=True, array_like=True, gc=False):
+    """`records.Party`, small: it is kept for every leg of every open call."""
+
+    uri: str = ""
+    number: str = ""
+    display_name: str = ""
+    anonymous: bool = False
+    source: str = ""
 
 
 class Retarget(Struct, frozen=True, array_like=True, gc=False):
@@ -58,7 +65,7 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
 
     to: str
     """Address of record in To."""
-    caller: Party
+    caller: Caller
     target: str = ""
     """Address of record in the Request-URI; "" if the INVITE was not captured."""
     contact_like: bool = False
@@ -186,7 +193,7 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
             replaces = h.parse_replaces(_uri(head.first("refer-to")))
             seen.offer = Offer(
                 to=address_of_record(_uri(head.first("refer-to"))),
-                caller=Party(),
+                caller=Caller(),
                 replaces=replaces.call_id if replaces else "",
             )
     elif method == "INVITE" and (status >= 200 or (status == 199 and "reason" in head.headers)):
@@ -221,12 +228,11 @@ def _uri(value: str) -> str:
     return h.parse_name_addr(value).uri if value else ""
 
 
-def _caller(head: SipHead) -> Party:
+def _caller(head: SipHead) -> Caller:
     who = h.caller_identity(head)
-    source = cast("Literal['p-asserted-identity', 'remote-party-id', 'from', '']", who.source)
     if who.anonymous:
-        return Party(anonymous=True, source=source)
-    return Party(uri=who.uri, number=who.number, display_name=who.display_name, source=source)
+        return Caller(anonymous=True, source=who.source)
+    return Caller(who.uri, who.number, who.display_name, source=who.source)
 
 
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:

@@ -8,18 +8,18 @@ Rule 3: what was published stays: a call that turns out to have been taken is re
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from msgspec import structs
 
-from missedcall_schemas.records import Cause, Confidence, Evidence, MissedCall, Outcome, Role, Verdict
+from missedcall_schemas.records import Cause, Confidence, Evidence, MissedCall, Outcome, Party, Role, Verdict
 
 from .call import Call, Ruled
 from .case import Case
 from .ends import End
 from .policy import Policy
 from .rules import Rule, judge
-from .seen import Seen
+from .seen import Caller, Seen
 from .users import ours
 
 MAX_EVIDENCE = 12
@@ -90,7 +90,7 @@ def _verdict(call: Call, case: Case, rule: Rule, near: list[Rule], decided_ms: i
         detail=_detail(case, rule),
         role=role,
         fact_id="",
-        caller=case.offer.caller,
+        caller=_party(case.offer.caller),
         rang_at=case.began_ms / 1000,
         ring_s=max(0, case.ring_end_ms - rang) / 1000 if rang and rule.outcome != "answered" else 0.0,
         ended_at=case.ended_at_ms / 1000,
@@ -101,6 +101,11 @@ def _verdict(call: Call, case: Case, rule: Rule, near: list[Rule], decided_ms: i
         decided_at=decided_ms / 1000,
         policy=digest,
     )
+
+
+def _party(caller: Caller) -> Party:
+    source = cast("Literal['p-asserted-identity', 'remote-party-id', 'from', '']", caller.source)
+    return Party(caller.uri, caller.number, caller.display_name, caller.anonymous, source)
 
 
 def _only_user(case: Case) -> str:

@@ -36,11 +36,21 @@ def media_types(body: bytes) -> tuple[str, ...]:
     return tuple(match[1].decode("ascii").lower() for match in found if match)
 
 
+USER_NOTIFICATION = "application/ms-rtc-usernotification+xml"
+"""What Lync tells Exchange UM about a user's call (MS-OCEXUM): who is meant stands in the body alone."""
+
+MAX_NOTIFICATION_BYTES = 4096
+"""Of such a body. Real ones have about 600 bytes; less would cut the Call-ID behind long display names."""
+
+
 def media_lines(body: bytes, content_type: str) -> bytes:
     """Return the `m=` lines of a session description as received; b"" if the body is none.
 
-    `content_type` is in lower case. Other text is never looked into: it is what people wrote.
+    `content_type` is in lower case. Other text is never looked into: it is what people wrote. The one exception
+    is a `USER_NOTIFICATION`, which is kept whole.
     """
+    if USER_NOTIFICATION in content_type:
+        return body[:MAX_NOTIFICATION_BYTES]
     if body.startswith(b"v="):
         pass
     elif "multipart/" in content_type:
