@@ -86,7 +86,6 @@ def test_every_record_of_a_topic_has_its_codec():
 
 def test_the_one_machine_pipeline_has_the_same_topics():
     here = {topic.name: topic for topic in store_file.TOPICS}
-    del here["reader-positions"]  # what the broker keeps as the offsets of a consumer group
 
     for name, topic in here.items():
         assert topic.compacted == (TOPICS[name].cleanup == "compact")
