@@ -9,9 +9,9 @@ from email.message import EmailMessage
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-DROP = object()
+DROP = "drop the connection"
 """Close the connection instead of answering; after the last dot: with the message in hand."""
-SILENCE = object()
+SILENCE = "say nothing"
 """Never answer."""
 
 

@@ -13,9 +13,9 @@ from aiohttp import web
 SECRET = b"0123456789abcdef0123456789abcdef"
 SECRET_LINE = f"whsec_{base64.b64encode(SECRET).decode()}\n"
 
-DROP = object()
+DROP = "drop the connection"
 """Close the connection with the request in hand."""
-SILENCE = object()
+SILENCE = "say nothing"
 """Never answer."""
 
 
