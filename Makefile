@@ -48,10 +48,11 @@ format: setup  ## rewrite the sources as ruff wants them
 	$(BIN)/ruff format $(TREES)
 
 .PHONY: docs
-docs: setup  ## write what is generated: schemas, AsyncAPI, docs/rules.md, docs/log.md
+docs: setup  ## write what is generated: schemas, AsyncAPI, docs/rules.md, docs/rows.md, docs/log.md
 	$(BIN)/python -m missedcall_schemas.generate
 	$(BIN)/python -m missedcall_classifier.reference > docs/rules.md
 	$(BIN)/python -m missedcall_common.runtime.reference > docs/log.md
+	PYTHONPATH=tests $(BIN)/python -m support.rows_page > docs/rows.md
 
 .PHONY: lock
 lock: setup  ## compile requirements/*.in to hashed locks (needs uv on the PATH)
