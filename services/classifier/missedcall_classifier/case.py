@@ -15,7 +15,7 @@ from .seen import Offer, Seen
 from .users import called, host_part, ours, retargeted, user_of, user_part
 
 TAKEOVER_MS = 1000
-"""A PBX that hears one phone answer cancels the others and answers the caller within this (domain row 36).
+"""A PBX that hears one phone answer cancels the others and answers the caller within this (row 36).
 Less: the answer of a phone outside the capture reads as the PBX's own. More: a voicemail reads as a person."""
 
 MEMBER_MS = 2000
@@ -171,7 +171,7 @@ class Case:
         """Whether "completed elsewhere" is believed: on the upstream-most leg, or if that leg's end is unseen.
 
         With the caller's own CANCEL or failure captured and no 2xx anywhere, the words of a downstream
-        CANCEL are overridden: FreeSWITCH and Dial(c) write them on every CANCEL (domain decision 2).
+        CANCEL are overridden: FreeSWITCH and Dial(c) write them on every CANCEL (docs/deciding.md).
         """
         if Says.ELSEWHERE in self.root_says:
             return True
@@ -228,7 +228,7 @@ class Case:
 
     @property
     def declined(self) -> Leaf | None:
-        """The person's refusal, unless other phones rang on: then it was for one device only (domain row 16)."""
+        """The person's refusal, unless other phones rang on: then it was for one device only (row 16)."""
         leaves = self.told
         if any(leaf.end is End.CANCELLED for leaf in leaves):
             leaves = [*leaves, *self.heads]  # whoever declined may be outside the capture
@@ -247,7 +247,7 @@ class Case:
 
     @property
     def takeover_rings(self) -> bool:
-        """A leg that replaces a dialog of this call has no end yet (domain row 41)."""
+        """A leg that replaces a dialog of this call has no end yet (row 41)."""
         return any(
             not (branch.ended_ms or branch.acked)
             for leg in self.picture.takeovers
@@ -430,7 +430,7 @@ def _took(child: Branch) -> bool:
 
 
 def _superseded(leg: Leg) -> set[Branch]:
-    """Return the roots after whose failure the caller tried again: one attempt (domain rows 20, 22)."""
+    """Return the roots after whose failure the caller tried again: one attempt (rows 20, 22)."""
     last = leg.last_attempt
     return {
         root
@@ -493,7 +493,7 @@ def _escaped(case: Case, leaf: Leaf) -> bool:
 
 
 def _machine_called(case: Case, branch: Branch, user: str) -> str:
-    """Return what a branch was sent to, if that is known to be no person (RFC 4458; domain row 26)."""
+    """Return what a branch was sent to, if that is known to be no person (RFC 4458; row 26)."""
     policy = case.policy
     offer = branch.offer
     targets = {user} if offer is None else {user, offer.target}
@@ -507,7 +507,7 @@ def _machine_called(case: Case, branch: Branch, user: str) -> str:
 
 
 def _machine(leaf: Leaf) -> str:
-    """Return what answered if no person did (domain row 29)."""
+    """Return what answered if no person did (row 29)."""
     branch: Branch | None = leaf.branch
     while branch is not None and branch.call_id == leaf.branch.call_id:
         for ok in branch.oks:

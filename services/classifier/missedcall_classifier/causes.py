@@ -97,13 +97,13 @@ RETRIED = frozenset({
 # fmt: on
 
 LOOPS = frozenset({482, 483, 440})
-"""A branch that came back to itself or went too far: it says nothing about the user (domain row 45)."""
+"""A branch that came back to itself or went too far: it says nothing about the user (row 45)."""
 
 NO_SUCH_USER = frozenset({404, 410, 416, 484, 485, 604})
-"""Nobody is provisioned there, as far as the answering server knows (domain row 10)."""
+"""Nobody is provisioned there, as far as the answering server knows (row 10)."""
 
 ROUTING_REFUSED = frozenset({415, 488, 500, 501, 502, 503, 504, 505, 513, 580, 606})
-"""The call failed for a technical reason (domain row 19)."""
+"""The call failed for a technical reason (row 19)."""
 
 
 def of_reason(protocol: str, cause: int, text: str, *, on_cancel: bool) -> Says | None:

@@ -48,7 +48,7 @@ class Leaf:
     machine: str = ""
     """What answered if no person did: `voicemail` or `attendant`."""
     discarded: str = ""
-    """Why its 2xx does not count: `cancelled` (domain row 5; Lync 5009, 5010) or `escaped` (row 30)."""
+    """Why its 2xx does not count: `cancelled` (row 5; Lync 5009, 5010) or `escaped` (row 30)."""
     end: End = End.OPEN
 
     @property
@@ -85,7 +85,7 @@ def says(branch: Branch) -> tuple[str, ...]:
 
 
 PROMPT_MS = 1000
-"""A server that refuses by itself does so within this; a person needs longer (domain rows 13, 14). Less: a slow
+"""A server that refuses by itself does so within this; a person needs longer (rows 13, 14). Less: a slow
 server's refusal reads as a person's. More: a quick person's reads as a server's, and he is told of a call that
 he declined."""
 
@@ -102,7 +102,7 @@ def rang_ms(branch: Branch) -> int:
     """Return the capture time at which a phone began to ring; 0 if none did.
 
     180 is ringing. 183 is weaker: from a server that then says 408 or 480 by itself it was an announcement
-    (domain rows 9, 31).
+    (rows 9, 31).
     """
     if branch.ringing_ms or reached(branch):
         return branch.alerted_ms
@@ -129,28 +129,28 @@ def _status(*codes: int) -> Callable[[Leaf], bool]:
 
 # fmt: off
 ROWS: tuple[Row, ...] = (
-    Row(End.DISCARDED,    lambda e: bool(e.branch.oks) and bool(e.discarded),     "RFC 3261 s.9.1; domain rows 5, 30"),
-    Row(End.MACHINE,      lambda e: bool(e.branch.oks) and bool(e.machine),       "RFC 3840 s.10; domain row 29"),
+    Row(End.DISCARDED,    lambda e: bool(e.branch.oks) and bool(e.discarded),     "RFC 3261 s.9.1; rows 5, 30"),
+    Row(End.MACHINE,      lambda e: bool(e.branch.oks) and bool(e.machine),       "RFC 3840 s.10; row 29"),
     Row(End.ANSWERED,     lambda e: bool(e.branch.oks),                           "RFC 3261 s.13.2.2.4"),
-    Row(End.LOOP,         lambda e: e.status in LOOPS,                            "RFC 3261 s.16.3; domain row 45"),
+    Row(End.LOOP,         lambda e: e.status in LOOPS,                            "RFC 3261 s.16.3; row 45"),
     Row(End.ELSEWHERE,    _says(Says.ELSEWHERE),                                  "RFC 3326 s.3.1; Q.850 cause 26"),
-    Row(End.DND,          lambda e: e.mark == "dnd",                              "domain row 18"),
-    Row(End.BLOCKED,      lambda e: e.mark == "blocked",                          "RFC 8197; RFC 8688; RFC 5079; domain row 17"),
-    Row(End.DECLINED,     _says(Says.DECLINED, Says.DECLINED_ELSEWHERE),          "RFC 3398 s.7.2.4.1; domain rows 15, 16"),
-    Row(End.DECLINED,     lambda e: e.status == 603 and reached(e.branch),        "RFC 3261 s.21.6.2; domain row 13"),
-    Row(End.REFUSED,      _status(603),                                           "domain row 14"),
+    Row(End.DND,          lambda e: e.mark == "dnd",                              "row 18"),
+    Row(End.BLOCKED,      lambda e: e.mark == "blocked",                          "RFC 8197; RFC 8688; RFC 5079; row 17"),
+    Row(End.DECLINED,     _says(Says.DECLINED, Says.DECLINED_ELSEWHERE),          "RFC 3398 s.7.2.4.1; rows 15, 16"),
+    Row(End.DECLINED,     lambda e: e.status == 603 and reached(e.branch),        "RFC 3261 s.21.6.2; row 13"),
+    Row(End.REFUSED,      _status(603),                                           "row 14"),
     Row(End.BUSY,         lambda e: e.status in {486, 600} or e.says(Says.BUSY),  "RFC 3261 s.21.4.24, s.21.6.1"),
     Row(End.RANG_OUT,     _says(Says.RING_TIMEOUT, Says.VOICEMAIL_FAILED),        "Q.850 18, 19; Lync 5025, 52051"),
     Row(End.CANCELLED,    lambda e: e.branch.cancel_known,                        "RFC 3261 s.9"),
     Row(End.CHALLENGED,   _status(401, 407),                                      "RFC 3261 s.22"),
     Row(End.REDIRECTED,   lambda e: 300 <= e.status < 400,                        "RFC 3261 s.21.3"),
-    Row(End.RANG_OUT,     lambda e: e.status in {408, 480, 504} and e.rang,       "domain row 7"),
-    Row(End.RANG_OUT,     _status(487),                                           "domain row 7: 487 without a CANCEL"),
-    Row(End.UNKNOWN_USER, lambda e: e.status in NO_SUCH_USER,                     "RFC 3261 s.21.4.5; domain row 10"),
+    Row(End.RANG_OUT,     lambda e: e.status in {408, 480, 504} and e.rang,       "row 7"),
+    Row(End.RANG_OUT,     _status(487),                                           "row 7: 487 without a CANCEL"),
+    Row(End.UNKNOWN_USER, lambda e: e.status in NO_SUCH_USER,                     "RFC 3261 s.21.4.5; row 10"),
     Row(End.UNKNOWN_USER, _says(Says.UNKNOWN_USER),                               "MS-OCER 1003, 4005"),
-    Row(End.NO_RESPONSE,  _status(408),                                           "RFC 3261 s.16.8; domain row 8"),
-    Row(End.OFFLINE,      lambda e: e.status == 480 or e.says(Says.UNREACHABLE),  "RFC 3261 s.21.4.18; domain row 9"),
-    Row(End.ERROR,        lambda e: e.status >= 400,                              "domain row 19"),
+    Row(End.NO_RESPONSE,  _status(408),                                           "RFC 3261 s.16.8; row 8"),
+    Row(End.OFFLINE,      lambda e: e.status == 480 or e.says(Says.UNREACHABLE),  "RFC 3261 s.21.4.18; row 9"),
+    Row(End.ERROR,        lambda e: e.status >= 400,                              "row 19"),
     Row(End.NO_RESPONSE,  lambda e: e.branch.silent and resent(e.branch),         "RFC 3261 s.17.1.1.2, Timer B"),
     Row(End.OPEN,         lambda e: True,                                         "catch-all"),
 )

@@ -1,7 +1,7 @@
 """Which messages are one call: Call-IDs, and the identifiers that join a B2BUA's legs.
 
 Rule 1: a Call-ID belongs to one call. Legs are joined by the identifiers their INVITEs carry, strongest first:
-        HEP correlation id, Session-ID, a Call-ID suffix, copied headers, Replaces (domain note s.1.2).
+        HEP correlation id, Session-ID, a Call-ID suffix, copied headers, Replaces (docs/deciding.md).
 Rule 2: a conversation's identifier and a history that begins alike outlive their call: they join only a call
         that is still open.
 Rule 3: what only resembles is not joined unless the operator says so; it is marked, so that an unjoined
@@ -164,7 +164,7 @@ def _nearer(seen: Seen) -> tuple[int, int, str]:
 
 
 def rang_together(one: Outline, other: Outline) -> bool:
-    """Whether two unjoined legs of one caller look like a ring group (domain row 36).
+    """Whether two unjoined legs of one caller look like a ring group (row 36).
 
     They left one box for two callees at the same time, and ended at the same time: by the caller, or because
     one of them answered.

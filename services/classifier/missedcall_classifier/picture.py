@@ -62,7 +62,7 @@ class Branch:
 
     @property
     def alerted_ms(self) -> int:
-        """Capture time of the first 180, else of the first 183; 0 if none. 183 is weaker (domain row 31)."""
+        """Capture time of the first 180, else of the first 183; 0 if none. 183 is weaker (row 31)."""
         return self.ringing_ms or next((p.at_ms for p in self.provisionals if p.status == 183), 0)
 
     @property
@@ -209,7 +209,7 @@ def _same_caller(leg: Leg, root: Leg) -> bool:
 
 
 def _is_queue(root: Leg, behind: list[Leg]) -> bool:
-    """Whether the legs behind an answered one ring its agents (domain rows 33, 37), not people called by name."""
+    """Whether the legs behind an answered one ring its agents (rows 33, 37), not people called by name."""
     if any("acd" in leg.offer.traits or any(e.reason == "acd" for e in leg.offer.history) for leg in behind):
         return True
     if any(ok.ending and ok.ending.machine == "attendant" for branch in root.roots for ok in branch.oks):
@@ -219,7 +219,7 @@ def _is_queue(root: Leg, behind: list[Leg]) -> bool:
 
 
 def _continues(leg: Leg, root: Leg) -> bool:
-    """Whether a leg is the caller's next attempt under a new Call-ID, after a redirection (domain row 24)."""
+    """Whether a leg is the caller's next attempt under a new Call-ID, after a redirection (row 24)."""
     mine, theirs = root.roots[0], leg.roots[0]
     same_box = mine.src == theirs.src or (host(mine.src) == host(theirs.src) != host(mine.dst))
     finals = [final.at_ms for final in (b.final for b in root.last_attempt) if final is not None]

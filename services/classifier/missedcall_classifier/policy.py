@@ -24,7 +24,7 @@ CLOSED_KEEP_S = 64.0
 """How long a decided call is remembered: late copies are recognised, a late 2xx retracts (2 * 64*T1)."""
 
 GREETING_S = 10.0
-"""Voicemail greeting: who hangs up within it has left no message (domain rows 27, 28)."""
+"""Voicemail greeting: who hangs up within it has left no message (rows 27, 28)."""
 
 CROSSING_S = 2.0
 """A BYE this soon after a 2xx that crossed the caller's CANCEL ends a call nobody had (RFC 5407 s.3.1.2)."""

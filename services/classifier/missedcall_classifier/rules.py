@@ -1,7 +1,7 @@
 """When a call was missed, as rows: the first whose condition holds decides.
 
 Rule 1: the order is the argument: no call; not ours; taken by a person; taken by a machine; unclear; refused;
-        ended by the caller; rang out; busy; unreachable; incomplete (domain note s.1.3).
+        ended by the caller; rang out; busy; unreachable; incomplete (docs/deciding.md).
 Rule 2: a captured 2xx of a person beats every CANCEL, 487 and Reason. The exceptions are rows of their own.
 Rule 3: who cancelled is the position of the CANCEL, never the 487.
 Rule 4: the last row is the catch-all: no call ends without a named reason, and none is "missed" by default.
@@ -178,61 +178,61 @@ def _ends(*ends: End) -> Callable[[Case], bool]:
 # fmt: off
 RULES: tuple[Rule, ...] = (
     # -- no call, or not for us
-    Rule("conference",          "not-a-call", "", lambda c: "conference" in c.offer.traits,                        _invite, "domain row 46; MS-CONFBAS"),
-    Rule("instant-message",     "not-a-call", "", lambda c: c.offer.silent, _invite, "RFC 4975 s.8; domain row 46"),
-    Rule("emergency",           "not-a-call", "", _emergency,                                                      _invite, "RFC 5031; domain row 48"),
-    Rule("feature-code",        "not-a-call", "", _feature_code,                                                   _invite, "domain row 53"),
-    Rule("self-call",           "not-a-call", "", lambda c: bool(c.primary) and c.offer.caller.uri == c.primary,   _invite, "domain row 53"),
-    Rule("test-call",           "not-a-call", "", lambda c: "no-fork" in c.offer.traits,                           _invite, "RFC 3841 s.9.1; domain row 53"),
-    Rule("not-our-user",        "not-a-user", "", lambda c: not c.is_ours,                                         _invite, "domain row 52"),
+    Rule("conference",          "not-a-call", "", lambda c: "conference" in c.offer.traits,                        _invite, "row 46; MS-CONFBAS"),
+    Rule("instant-message",     "not-a-call", "", lambda c: c.offer.silent, _invite, "RFC 4975 s.8; row 46"),
+    Rule("emergency",           "not-a-call", "", _emergency,                                                      _invite, "RFC 5031; row 48"),
+    Rule("feature-code",        "not-a-call", "", _feature_code,                                                   _invite, "row 53"),
+    Rule("self-call",           "not-a-call", "", lambda c: bool(c.primary) and c.offer.caller.uri == c.primary,   _invite, "row 53"),
+    Rule("test-call",           "not-a-call", "", lambda c: "no-fork" in c.offer.traits,                           _invite, "RFC 3841 s.9.1; row 53"),
+    Rule("not-our-user",        "not-a-user", "", lambda c: not c.is_ours,                                         _invite, "row 52"),
     # -- taken by a person
-    Rule("taken-at-another-phone", "answered-elsewhere", "", lambda c: c.taken_at_another_phone,                   _ok, "Q.850 26; domain row 39"),
-    Rule("answered",            "answered",           "", lambda c: c.human is not None and c.human.user == c.primary, _ok, "RFC 3261 s.13.2.2.4; domain rows 1, 2"),
-    Rule("member-answered",     "answered-elsewhere", "", lambda c: c.human is not None and c.is_member(c.human.user), _ok, "domain row 36"),
-    Rule("forwarded-answered",  "answered-elsewhere", "", lambda c: c.human is not None,                           _ok, "domain rows 23, 25, 34"),
-    Rule("replaced-answered",   "answered",           "", lambda c: bool(c.pickups) and c.took_over_callee,          lambda c: (*c.pickups, c.cancel), "RFC 3891; domain row 41"),
-    Rule("picked-up",           "answered-elsewhere", "", lambda c: bool(c.pickups),                               lambda c: (*c.pickups, c.cancel), "RFC 3891; domain row 38"),
-    Rule("crossed-cancel",      "missed", "caller-cancelled", lambda c: any(leaf.discarded == "cancelled" for leaf in c.leaves), _ok_and_bye, "RFC 3261 s.9.1, s.15; RFC 5407 s.3.1.2; domain row 5"),
-    Rule("completed-elsewhere", "answered-elsewhere", "", lambda c: c.elsewhere,                                   _leaf_ends(End.ELSEWHERE), "RFC 3326 s.3.1; Q.850 26; domain row 39"),
-    Rule("recalled",            "answered-elsewhere", "", _recalled,                                               _root_end, "RFC 5589 s.6; domain row 40"),
+    Rule("taken-at-another-phone", "answered-elsewhere", "", lambda c: c.taken_at_another_phone,                   _ok, "Q.850 26; row 39"),
+    Rule("answered",            "answered",           "", lambda c: c.human is not None and c.human.user == c.primary, _ok, "RFC 3261 s.13.2.2.4; rows 1, 2"),
+    Rule("member-answered",     "answered-elsewhere", "", lambda c: c.human is not None and c.is_member(c.human.user), _ok, "row 36"),
+    Rule("forwarded-answered",  "answered-elsewhere", "", lambda c: c.human is not None,                           _ok, "rows 23, 25, 34"),
+    Rule("replaced-answered",   "answered",           "", lambda c: bool(c.pickups) and c.took_over_callee,          lambda c: (*c.pickups, c.cancel), "RFC 3891; row 41"),
+    Rule("picked-up",           "answered-elsewhere", "", lambda c: bool(c.pickups),                               lambda c: (*c.pickups, c.cancel), "RFC 3891; row 38"),
+    Rule("crossed-cancel",      "missed", "caller-cancelled", lambda c: any(leaf.discarded == "cancelled" for leaf in c.leaves), _ok_and_bye, "RFC 3261 s.9.1, s.15; RFC 5407 s.3.1.2; row 5"),
+    Rule("completed-elsewhere", "answered-elsewhere", "", lambda c: c.elsewhere,                                   _leaf_ends(End.ELSEWHERE), "RFC 3326 s.3.1; Q.850 26; row 39"),
+    Rule("recalled",            "answered-elsewhere", "", _recalled,                                               _root_end, "RFC 5589 s.6; row 40"),
     # -- unjoined legs: better none than a false one
-    Rule("covered-upstream",    "secondary-suppressed", "", lambda c: c.covered,                                   _invite, "domain decision 12"),
-    Rule("ring-group-unjoined", "secondary-suppressed", "", lambda c: c.twins,                                     _invite, "domain decision 12"),
+    Rule("covered-upstream",    "secondary-suppressed", "", lambda c: c.covered,                                   _invite, "ADR 0005"),
+    Rule("ring-group-unjoined", "secondary-suppressed", "", lambda c: c.twins,                                     _invite, "ADR 0005"),
     # -- taken by a machine
-    Rule("voicemail-hangup",    "missed", "caller-cancelled", _over_in_greeting(by_caller=True),                   _ok_and_bye, "domain row 28", "voicemail-hangup"),
-    Rule("voicemail-refused",   "missed", "no-answer",        _over_in_greeting(by_caller=False),                  _ok_and_bye, "a full mailbox; domain row 28", "voicemail-failed"),
-    Rule("voicemail",           "diverted-to-voicemail", "", lambda c: c.machine is not None and c.machine.machine == "voicemail", _ok, "RFC 4458; RFC 3840 s.10; domain rows 26, 27"),
-    Rule("group-unanswered",    "missed", "caller-cancelled", lambda c: c.machine is not None and _agents_rung(c), _ok_and_bye, "domain rows 33, 37", "queue-hangup"),
-    Rule("attendant",           "answered",           "", lambda c: c.machine is not None,                         _ok, "RFC 3840 s.10.14; domain row 29"),
-    Rule("voicemail-redirect",  "diverted-to-voicemail", "", _to_voicemail,                                        _root_end, "domain row 26"),
+    Rule("voicemail-hangup",    "missed", "caller-cancelled", _over_in_greeting(by_caller=True),                   _ok_and_bye, "row 28", "voicemail-hangup"),
+    Rule("voicemail-refused",   "missed", "no-answer",        _over_in_greeting(by_caller=False),                  _ok_and_bye, "a full mailbox; row 28", "voicemail-failed"),
+    Rule("voicemail",           "diverted-to-voicemail", "", lambda c: c.machine is not None and c.machine.machine == "voicemail", _ok, "RFC 4458; RFC 3840 s.10; rows 26, 27"),
+    Rule("group-unanswered",    "missed", "caller-cancelled", lambda c: c.machine is not None and _agents_rung(c), _ok_and_bye, "rows 33, 37", "queue-hangup"),
+    Rule("attendant",           "answered",           "", lambda c: c.machine is not None,                         _ok, "RFC 3840 s.10.14; row 29"),
+    Rule("voicemail-redirect",  "diverted-to-voicemail", "", _to_voicemail,                                        _root_end, "row 26"),
     Rule("voicemail-failed",    "missed", "no-answer",        lambda c: Says.VOICEMAIL_FAILED in c.root_says,      _root_end, "MS-OCER 15000, 15030", "voicemail-failed"),
     # -- not let in, or no way to know
-    Rule("outbound",            "not-a-user", "", lambda c: Says.OUTBOUND in c.root_says,                          _root_end, "MS-OCER 12000, 12004; domain row 52"),
-    Rule("not-admitted",        "not-a-call", "", _not_admitted,                                                   _root_end, "RFC 3261 s.22; domain rows 21, 50"),
-    Rule("blocked",             "blocked",    "", _blocked,                                                        _leaf_ends(End.BLOCKED), "RFC 8197; RFC 8688; domain row 17"),
-    Rule("queue-unseen",        "incomplete", "", lambda c: "acd" in c.offer.traits and bool(c.primary),           _last, "an agent's leg alone does not say how the queue went on; domain row 33"),
-    Rule("auto-answer",         "suppressed", "", lambda c: "auto-answer" in c.offer.traits,                       _invite, "RFC 5373; domain row 49"),
-    Rule("no-called-user",      "secondary-suppressed", "", lambda c: not c.primary,                               _invite, "domain row 33"),
-    Rule("unclear",             "incomplete", "", _unclear,                                                        _last, "a wrong notice is worse than none; domain row 51"),
+    Rule("outbound",            "not-a-user", "", lambda c: Says.OUTBOUND in c.root_says,                          _root_end, "MS-OCER 12000, 12004; row 52"),
+    Rule("not-admitted",        "not-a-call", "", _not_admitted,                                                   _root_end, "RFC 3261 s.22; rows 21, 50"),
+    Rule("blocked",             "blocked",    "", _blocked,                                                        _leaf_ends(End.BLOCKED), "RFC 8197; RFC 8688; row 17"),
+    Rule("queue-unseen",        "incomplete", "", lambda c: "acd" in c.offer.traits and bool(c.primary),           _last, "an agent's leg alone does not say how the queue went on; row 33"),
+    Rule("auto-answer",         "suppressed", "", lambda c: "auto-answer" in c.offer.traits,                       _invite, "RFC 5373; row 49"),
+    Rule("no-called-user",      "secondary-suppressed", "", lambda c: not c.primary,                               _invite, "row 33"),
+    Rule("unclear",             "incomplete", "", _unclear,                                                        _last, "a wrong notice is worse than none; row 51"),
     # -- a person refused
-    Rule("declined",            "declined",   "", lambda c: c.declined is not None,                                _leaf_ends(End.DECLINED), "RFC 3261 s.21.6.2; RFC 6432; domain rows 13, 15, 16"),
+    Rule("declined",            "declined",   "", lambda c: c.declined is not None,                                _leaf_ends(End.DECLINED), "RFC 3261 s.21.6.2; RFC 6432; rows 13, 15, 16"),
     # -- the caller ended it
-    Rule("caller-cancelled",    "missed", "caller-cancelled", _by_caller,                                          _root_end, "RFC 3261 s.9, s.15; Lync 5002; domain rows 3, 4, 12, 43"),
+    Rule("caller-cancelled",    "missed", "caller-cancelled", _by_caller,                                          _root_end, "RFC 3261 s.9, s.15; Lync 5002; rows 3, 4, 12, 43"),
     # -- the phones did not answer
-    Rule("rang-out",            "missed", "no-answer",        lambda c: c.rang_out,                                _leaf_ends(End.RANG_OUT, End.CANCELLED), "RFC 3261 s.16.8; Q.850 18, 19; Lync 5025, 52051; domain rows 6, 7"),
-    Rule("do-not-disturb",      "missed", "busy",             _ends(End.DND),                                      _leaf_ends(End.DND), "domain row 18", "dnd"),
-    Rule("diverted-by-dnd",     "missed", "busy",             lambda c: any("disturb" in d.reason for d in c.offer.diversions), _root_end, "RFC 5806; domain row 18", "dnd"),
-    Rule("busy",                "missed", "busy",             _ends(End.BUSY),                                     _leaf_ends(End.BUSY), "RFC 3261 s.21.4.24, s.21.6.1; Q.850 17; domain row 11"),
-    Rule("unknown-user",        "not-a-user", "",             lambda c: c.policy.users is None and c.any_deciding(End.UNKNOWN_USER), _root_end, "RFC 3261 s.21.4.5; domain row 10"),
-    Rule("not-registered",      "missed", "unreachable",      _ends(End.UNKNOWN_USER),                             _root_end, "a provisioned user's 404; domain row 10"),
-    Rule("offline",             "missed", "unreachable",      _ends(End.OFFLINE),                                  _root_end, "RFC 3261 s.21.4.18; Lync 13014, 13002; domain row 9"),
-    Rule("no-response",         "missed", "unreachable",      _ends(End.NO_RESPONSE),                              _root_end, "RFC 3261 s.17.1.1.2, Timer B; domain row 8", "no-response"),
-    Rule("refused-by-server",   "missed", "unreachable",      _ends(End.REFUSED),                                  _root_end, "domain row 14", "refused-by-server"),
+    Rule("rang-out",            "missed", "no-answer",        lambda c: c.rang_out,                                _leaf_ends(End.RANG_OUT, End.CANCELLED), "RFC 3261 s.16.8; Q.850 18, 19; Lync 5025, 52051; rows 6, 7"),
+    Rule("do-not-disturb",      "missed", "busy",             _ends(End.DND),                                      _leaf_ends(End.DND), "row 18", "dnd"),
+    Rule("diverted-by-dnd",     "missed", "busy",             lambda c: any("disturb" in d.reason for d in c.offer.diversions), _root_end, "RFC 5806; row 18", "dnd"),
+    Rule("busy",                "missed", "busy",             _ends(End.BUSY),                                     _leaf_ends(End.BUSY), "RFC 3261 s.21.4.24, s.21.6.1; Q.850 17; row 11"),
+    Rule("unknown-user",        "not-a-user", "",             lambda c: c.policy.users is None and c.any_deciding(End.UNKNOWN_USER), _root_end, "RFC 3261 s.21.4.5; row 10"),
+    Rule("not-registered",      "missed", "unreachable",      _ends(End.UNKNOWN_USER),                             _root_end, "a provisioned user's 404; row 10"),
+    Rule("offline",             "missed", "unreachable",      _ends(End.OFFLINE),                                  _root_end, "RFC 3261 s.21.4.18; Lync 13014, 13002; row 9"),
+    Rule("no-response",         "missed", "unreachable",      _ends(End.NO_RESPONSE),                              _root_end, "RFC 3261 s.17.1.1.2, Timer B; row 8", "no-response"),
+    Rule("refused-by-server",   "missed", "unreachable",      _ends(End.REFUSED),                                  _root_end, "row 14", "refused-by-server"),
     Rule("redirected-away",     "incomplete", "",             lambda c: _redirected(c) and _contact_given(c),      _root_end, "RFC 3261 s.21.3: the new target is outside the capture"),
-    Rule("no-usable-contact",   "not-a-user", "",             lambda c: _redirected(c) and c.policy.users is None, _root_end, "RFC 3261 s.21.3; domain row 10"),
+    Rule("no-usable-contact",   "not-a-user", "",             lambda c: _redirected(c) and c.policy.users is None, _root_end, "RFC 3261 s.21.3; row 10"),
     Rule("server-cancelled",    "missed", "unreachable",      lambda c: c.status >= 400 and c.any_deciding(End.CANCELLED), _root_end, "RFC 3261 s.16.8; no phone rang"),
-    Rule("error",               "missed", "unreachable",      lambda c: c.status >= 300,                           _leaf_ends(), "RFC 3261 s.21.5; domain row 19", "error"),
-    Rule("incomplete",          "incomplete", "",             lambda c: True,                                      _last, "catch-all; domain row 51"),
+    Rule("error",               "missed", "unreachable",      lambda c: c.status >= 300,                           _leaf_ends(), "RFC 3261 s.21.5; row 19", "error"),
+    Rule("incomplete",          "incomplete", "",             lambda c: True,                                      _last, "catch-all; row 51"),
 )
 # fmt: on
 
@@ -281,12 +281,12 @@ def _machine_busy(kind: str) -> Callable[[Case], bool]:
 # fmt: off
 WAITS: tuple[Wait, ...] = (
     Wait("answered",      _answered,                                              ("settle_s",), "nothing more can matter"),
-    Wait("greeting",      _machine_busy("voicemail"),                             ("greeting_s", "settle_s"), "domain row 27"),
-    Wait("attendant",     _machine_busy("attendant"),                             ("queue_s",), "domain row 33: the agents come later"),
-    Wait("machine-ended", lambda c: c.machine is not None,                        ("settle_s",), "domain row 28"),
-    Wait("takeover",      lambda c: c.takeover_rings,                             ("give_up_s",), "RFC 3891; domain row 41"),
+    Wait("greeting",      _machine_busy("voicemail"),                             ("greeting_s", "settle_s"), "row 27"),
+    Wait("attendant",     _machine_busy("attendant"),                             ("queue_s",), "row 33: the agents come later"),
+    Wait("machine-ended", lambda c: c.machine is not None,                        ("settle_s",), "row 28"),
+    Wait("takeover",      lambda c: c.takeover_rings,                             ("give_up_s",), "RFC 3891; row 41"),
     Wait("ringing",       lambda c: c.final is None and not c.cancel_known and not _resent_only(c), ("give_up_s",), "RFC 3261 s.16.6, Timer C"),
-    Wait("next-agent",    lambda c: any(e.reason == "acd" for e in c.offer.history), ("open_branch_s",), "domain row 33: a queue rings one agent after another"),
+    Wait("next-agent",    lambda c: any(e.reason == "acd" for e in c.offer.history), ("open_branch_s",), "row 33: a queue rings one agent after another"),
     Wait("open-branch",   lambda c: c.final is None or c.open_branch,             ("open_branch_s",), "RFC 3261 s.9.1: 64*T1"),
     Wait("settling",      lambda c: True,                                         ("settle_s",), "RFC 3261 s.17.1.1.1"),
 )

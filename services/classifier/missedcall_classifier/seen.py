@@ -19,7 +19,7 @@ from missedcall_schemas.records import SipMessage
 from .causes import DIAGNOSTICS, of_reason
 
 USED_METHODS = frozenset({"INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO"})
-"""Only these can change a verdict; everything else is noise (domain row 50)."""
+"""Only these can change a verdict; everything else is noise (row 50)."""
 
 EVIDENCE_CHARS = 200
 """Of a Reason or ms-diagnostics value kept as evidence. Less cuts AppUri; more keeps what a sender invents."""
@@ -31,7 +31,7 @@ MAX_HISTORY = 16
 SILENT_MEDIA = frozenset(
     {"message", "x-ms-message", "applicationsharing", "x-applicationsharing", "data", "x-data", "application"}
 )
-"""Media of a session that no phone rings for (RFC 4975 s.8; domain row 46)."""
+"""Media of a session that no phone rings for (RFC 4975 s.8; row 46)."""
 
 _MISSED = re.compile(rb"<Event\s[^>]*type=[\"']missed[\"']", re.IGNORECASE)
 _CALL_ID = re.compile(rb"<CallId>\s*([^<\s]{1,256})\s*</CallId>", re.IGNORECASE)
@@ -84,7 +84,7 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def silent(self) -> bool:
-        """Whether no phone rings for it: an instant message, a shared screen (domain row 46)."""
+        """Whether no phone rings for it: an instant message, a shared screen (row 46)."""
         return bool(self.media) and SILENT_MEDIA.issuperset(self.media)
 
 

@@ -35,7 +35,7 @@ def _by_index(entry: Retarget) -> tuple[int, ...]:
 
 
 def called(offer: Offer, policy: Policy) -> str:
-    """Return the address of record that the caller called; "" if only a machine knows (domain row 33)."""
+    """Return the address of record that the caller called; "" if only a machine knows (row 33)."""
     if offer.history:
         first = min(offer.history, key=_by_index)
         if first.aor and not _is_address(host_part(first.aor)) and not _is_hidden(first.aor):

@@ -27,10 +27,10 @@ WIDTH_OF_A_PIPE = 132
 """What the ladder is drawn for if nobody looks: a wide page."""
 
 SOURCES = {
-    "secondary": "RFC 7044 s.10.2; domain rows 24, 34, 35",
-    "group-member": "domain row 37",
-    "member-told": "the policy's members; domain row 37",
-    "answered-by-another": "domain row 36",
+    "secondary": "RFC 7044 s.10.2; rows 24, 34, 35",
+    "group-member": "row 37",
+    "member-told": "the policy's members; row 37",
+    "answered-by-another": "row 36",
 } | {rule.name: rule.source for rule in RULES}
 """By rule; the first few are of users whom the call only reached as well."""
 
