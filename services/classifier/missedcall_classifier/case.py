@@ -292,7 +292,7 @@ class Case:
     @property
     def ring_at_most_ms(self) -> int:
         """How long a phone can have rung: from the INVITE where the ringing response was not captured."""
-        return self.ring_end_ms - (self.rang_at_ms or self.began_ms)
+        return max(0, self.ring_end_ms - (self.rang_at_ms or self.began_ms))
 
     @property
     def devices_rung(self) -> int:
