@@ -6,12 +6,21 @@ import warnings
 from collections import deque
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from enum import Enum
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-DROP = "drop the connection"
+
+class Act(Enum):
+    """What a sink does instead of answering."""
+
+    DROP = "drop"
+    SILENCE = "silence"
+
+
+DROP = Act.DROP
 """Close the connection instead of answering; after the last dot: with the message in hand."""
-SILENCE = "say nothing"
+SILENCE = Act.SILENCE
 """Never answer."""
 
 

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 from collections import deque
+from enum import Enum
 from typing import NamedTuple
 
 import msgspec
@@ -13,9 +14,17 @@ from aiohttp import web
 SECRET = b"0123456789abcdef0123456789abcdef"
 SECRET_LINE = f"whsec_{base64.b64encode(SECRET).decode()}\n"
 
-DROP = "drop the connection"
+
+class Act(Enum):
+    """What a sink does instead of answering."""
+
+    DROP = "drop"
+    SILENCE = "silence"
+
+
+DROP = Act.DROP
 """Close the connection with the request in hand."""
-SILENCE = "say nothing"
+SILENCE = Act.SILENCE
 """Never answer."""
 
 

@@ -181,6 +181,9 @@ class Engine:
         received = message.received_ms
         key = self._index.by_call_id(seen.call_id)
         live = self._calls[key] if key is not None else None
+        if live is not None and _is_another_call(live, seen):
+            self._forget(live)
+            live = None
         hint = None
         if live is None or (seen.offer is None and seen.call_id not in live.row.hints):
             hint = (
@@ -399,6 +402,16 @@ class Engine:
         oldest = next(live for live in self._calls.values() if not live.row.forget_ms)
         self.counts["limit"] += 1
         self._look(oldest, max(oldest.row.last_ms, self._meta.watermark_ms), decisions, force=True)
+
+
+def _is_another_call(live: Live, seen: Seen) -> bool:
+    """Whether an INVITE begins a new call under the Call-ID of one already decided.
+
+    It should not (RFC 3261 s.8.1.1.4), but phones do when they redial; the From-tag is a new one.
+    """
+    if not live.row.forget_ms or seen.offer is None or seen.method != "INVITE":
+        return False
+    return all(seen.from_tag != known.from_tag for known in live.row.seen if known.call_id == seen.call_id)
 
 
 def _age(live: Live) -> tuple[int, str]:
