@@ -15,6 +15,7 @@ from missedcall_schemas.records import Cause, Outcome
 from .case import Case
 from .causes import Says
 from .ends import End
+from .picture import Leg
 from .policy import Policy
 from .seen import Seen
 from .users import user_part
@@ -106,18 +107,25 @@ def _agents_rung(case: Case) -> bool:
     return any(leaf.rang for leaf in agents) and not any(leaf.end is End.OPEN for leaf in agents)
 
 
-def _recalled(case: Case) -> bool:
-    """Row 40: the transferor was called back and answered."""
-    transferor = case.offer.referred_by
-    if not transferor:
-        return False
-    return any(
-        branch.oks
+def _recalls(case: Case) -> list[Leg]:
+    """Return the legs back to whoever transferred the call (row 40)."""
+    transferor = user_part(case.offer.referred_by)
+    return [
+        leg
         for leg in case.picture.all_legs
-        if leg is not case.root and leg.first_ms >= case.began_ms
-        for branch in leg.branches
-        if user_part(transferor) in {user_part(leg.offer.to), user_part(leg.offer.target)}
-    )
+        if transferor
+        and leg is not case.root
+        and leg.first_ms >= case.began_ms
+        and transferor in {user_part(leg.offer.to), user_part(leg.offer.target)}
+    ]
+
+
+def _recalled(case: Case) -> bool:
+    return any(leg.answered_ms for leg in _recalls(case))
+
+
+def _recall_rings(case: Case) -> bool:
+    return any(not (b.ended_ms or b.acked) for leg in _recalls(case) for b in leg.last_attempt)
 
 
 def _redirected(case: Case) -> bool:
@@ -285,6 +293,7 @@ WAITS: tuple[Wait, ...] = (
     Wait("attendant",     _machine_busy("attendant"),                             ("queue_s",), "row 33: the agents come later"),
     Wait("machine-ended", lambda c: c.machine is not None,                        ("settle_s",), "row 28"),
     Wait("takeover",      lambda c: c.takeover_rings,                             ("give_up_s",), "RFC 3891; row 41"),
+    Wait("recall",        _recall_rings,                                          ("give_up_s",), "RFC 5589 s.6; row 40"),
     Wait("ringing",       lambda c: c.final is None and not c.cancel_known and not _resent_only(c), ("give_up_s",), "RFC 3261 s.16.6, Timer C"),
     Wait("next-agent",    lambda c: any(e.reason == "acd" for e in c.offer.history), ("open_branch_s",), "row 33: a queue rings one agent after another"),
     Wait("open-branch",   lambda c: c.final is None or c.open_branch,             ("open_branch_s",), "RFC 3261 s.9.1: 64*T1"),
