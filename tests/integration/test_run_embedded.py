@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
+import ssl
 from pathlib import Path
 
 import msgspec
 import pytest
+import trustme
 from aiohttp import web
 from support import hep_calls
 from support.pipeline_process import PipelineProcess
@@ -41,6 +44,10 @@ def written(folder: Path, listen: str, further: str = "") -> Path:
     return path
 
 
+def ports_of(pipeline: PipelineProcess) -> dict[str, int]:
+    return {event["transport"]: event["port"] for event in pipeline.named("listener.opened")}
+
+
 def frames() -> list[bytes]:
     return [frame for _, frame in hep_calls.frames(CALLS, 100.0)]
 
@@ -67,6 +74,31 @@ async def until(condition) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.05)
+
+
+def test_a_disk_that_is_full_ends_the_run_and_a_restart_goes_on(config, tmp_path):
+    store = tmp_path / "missedcall.db"
+
+    async def scenario():
+        async with PipelineProcess(config) as pipeline:
+            send_udp((await pipeline.ports())["udp"], frames())
+            await pipeline.event("call.judged", CALLS)
+            limit = (store.stat().st_size, resource.RLIM_INFINITY)
+            resource.prlimit(pipeline.process.pid, resource.RLIMIT_FSIZE, limit)
+            await until(lambda: send_udp(ports_of(pipeline)["udp"], frames()) or pipeline.process.returncode)
+            status, events = await pipeline.ended(), pipeline.events
+        async with PipelineProcess(config) as pipeline:
+            await pipeline.ports()
+            return status, events, await pipeline.terminate()
+
+    status, events, later = asyncio.run(scenario())
+
+    assert (status, later) == (1, 0)
+    assert [event for event in events if event.get("text", "").startswith(f"missedcall run: {store}: d")], (
+        events
+    )
+    assert [event["error"] for event in events if event.get("event") == "service.failed"] == ["StoreError"]
+    assert not [event for event in events if event.get("event") == "library.logged"]
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -156,6 +188,10 @@ def test_a_listener_that_cannot_start_ends_the_run(tmp_path, monkeypatch):
     assert {"text": said} in events
 
 
+def has_receiver(pid: int) -> bool:
+    return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
 def receiver_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
@@ -202,15 +238,43 @@ def test_frames_without_a_known_key_are_counted_and_not_decided(tmp_path):
     assert (counts["received"], counts["auth"], counts["accepted"]) == (4, 2, 2)
 
 
+def test_frames_over_tls_become_facts(tmp_path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    path = written(tmp_path, 'tls = ["127.0.0.1:0"]\ntls_cert_file = "cert.pem"\ntls_key_file = "key.pem"')
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    async def scenario():
+        async with PipelineProcess(path) as pipeline:
+            port = (await pipeline.ports(3))["tls"]
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            writer.write(b"".join(frames()))
+            await pipeline.event("call.judged", CALLS)
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+    assert len(list(read(tmp_path / "missedcall.db", FACTS))) == FACTS_DUE
+
+
 class Sink:
     """A webhook endpoint that remembers what it was told."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.refuse = False
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def handle(self, request: web.Request) -> web.Response:
         await request.read()
+        self.asked.set()
+        await self.answers.wait()
         if self.refuse:
             return web.Response(status=503)
         self.ids.append(request.headers["webhook-id"])
@@ -257,6 +321,32 @@ def test_each_fact_is_delivered_once_across_a_kill(tmp_path):
     delivered = asyncio.run(scenario())
 
     assert len(delivered) == len(set(delivered)) == FACTS_DUE
+
+
+def test_a_second_signal_does_not_wait_for_deliveries(tmp_path):
+    (tmp_path / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+
+    async def scenario():
+        sink = Sink()
+        sink.answers.clear()
+        runner, port = await sink.start()
+        notify = (
+            f'[notify]\nstop_s = 60.0\n[notify.webhook]\nurl = "http://127.0.0.1:{port}/hook"\n'
+            'insecure_http = true\nsecret_file = "secret"\nallow = ["127.0.0.1"]\ntimeout_s = 60.0'
+        )
+        try:
+            async with PipelineProcess(written(tmp_path, "", notify)) as pipeline:
+                send_udp((await pipeline.ports())["udp"], frames())
+                await sink.asked.wait()
+                pipeline.process.terminate()
+                await until(lambda: not has_receiver(pipeline.process.pid))
+                assert pipeline.process.returncode is None
+                return await pipeline.terminate()
+        finally:
+            sink.answers.set()
+            await runner.cleanup()
+
+    assert asyncio.run(scenario()) == 0
 
 
 def test_an_interrupted_start_leaves_the_file_free(config, tmp_path):

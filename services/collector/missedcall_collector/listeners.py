@@ -100,14 +100,15 @@ class Listeners:
         for datagrams in self._datagrams:
             datagrams.count_kernel_drops()
 
-    async def stop(self) -> None:
-        """Hand on what the kernel has already taken, then close everything."""
-        for datagrams in self._datagrams:
-            datagrams.drain_all()
-        self.count_kernel_drops()
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Hand on what the kernel has already taken, unless that is of no use, then close everything."""
         for server in self._servers:
             server.close()
-        await self._hear_out()
+        if not at_once:
+            for datagrams in self._datagrams:
+                datagrams.drain_all()
+            self.count_kernel_drops()
+            await self._hear_out()
         self._close()
         await asyncio.sleep(0)  # lets the transports run their close callbacks
 

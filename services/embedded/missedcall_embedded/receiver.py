@@ -101,7 +101,8 @@ class Receiver:
         self._writer.send(REPORT, msgpack.encode(Report(listening=named)))
         await self._tick_until_stopped()
         loop.remove_reader(self._link)
-        await self._listeners.stop()
+        self._report()  # fails if the pipeline did not ask us to stop but died: then its successor wants the ports
+        await self._listeners.stop(at_once=self._error is not None)
         if self._error is not None:
             raise self._error
         self._send_all(self._batcher.flush(self._clock.now_ms()))

@@ -18,8 +18,11 @@ READ_BYTES = 262_144
 """Taken from the link at once. Less: more system calls. More: other work of the event loop waits longer."""
 START_S = 30.0
 """How long the receiver may take to listen. Less: a machine that is busy booting fails to start."""
-STOP_S = 15.0
-"""How long it may take to say the rest, and then to end. Less: what waited in its queue is lost at a stop."""
+STOP_S = 25.0
+"""How long it may take to say the rest. Less: what waited in its queue is lost at a stop. More: Kubernetes
+kills all of us after 30 s."""
+END_S = 5.0
+"""How long it may take to end once nobody listens to it; then it is killed."""
 
 
 class ReceiverError(Exception):
@@ -86,7 +89,7 @@ class Receiving:
         self._forget_link()
         if self._process is not None:
             try:
-                async with asyncio.timeout(STOP_S):
+                async with asyncio.timeout(END_S):
                     await self._process.wait()
             except TimeoutError:
                 self._process.kill()

@@ -343,6 +343,21 @@ def test_only_the_owner_may_read_the_file(path):
     assert set(modes.values()) == {0o600}
 
 
+def test_a_full_disk_takes_nothing_of_the_turn(path):
+    with Store(path) as store:
+        a_turn(store, 1)
+        store.commit()
+        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        store._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+        a_turn(store, 2)
+        store.append(BATCHES, "", 2, bytes(100_000))
+
+        with pytest.raises(StoreError, match="database or disk is full"):
+            store.commit()
+
+    assert turns_seen(path) == {1}
+
+
 def test_a_commit_that_fails_says_so_and_writes_nothing(path):
     with Store(path) as store:
         store.append(FACTS, "", 0, b"{}")
