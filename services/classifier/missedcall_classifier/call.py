@@ -53,7 +53,7 @@ class Call(Struct, array_like=True):
     ruled: dict[str, Ruled] = {}
     """By callee: what was published. Not empty: the call is closed, kept only for late messages."""
     forget_ms: int = 0
-    """When a closed call is dropped; 0 while it is open."""
+    """When a closed call is dropped; 0 while it is open. A message that may matter opens it again."""
     settling: bool = False
     """A message that may end the call came since the last look."""
     low_confidence: bool = False
@@ -102,13 +102,12 @@ class Live:
         self.index[key] = seen
         row.seen.append(seen)
         row.last_ms = max(row.last_ms, received_ms)
-        if row.settling or (seen.status >= 200 and seen.method == "INVITE") or seen.method in SETTLES:
+        final = seen.status >= 200 and seen.method == "INVITE"
+        if row.settling or final or seen.method in SETTLES or (row.forget_ms and seen.method == "INVITE"):
             row.settling = True
             row.due_ms = received_ms + int(policy.settle_s * 1000)
         elif not row.due_ms:
             row.due_ms = received_ms + int(policy.open_branch_s * 1000)
-        elif row.forget_ms and seen.method == "INVITE":
-            row.due_ms = received_ms + int(policy.settle_s * 1000)
         return True
 
     def absorb(self, other: "Live") -> None:

@@ -198,6 +198,9 @@ class Engine:
             self._index.add_parties(hint, live.row.key)
         if not live.observe(seen, received, self.policy):
             self.counts["duplicate"] += 1
+        if live.row.forget_ms and live.row.settling:
+            live.row.forget_ms = 0
+            self._closed -= 1
         self._dirty[live.row.key] = None
         self._schedule(live)
         if self.open_calls > self.policy.max_open_calls:
@@ -300,7 +303,7 @@ class Engine:
         """Decide a call, or say when to look again."""
         row = live.row
         self._dirty[row.key] = None
-        if row.forget_ms and now_ms >= row.forget_ms and not row.settling:
+        if row.forget_ms and now_ms >= row.forget_ms:
             self._forget(live)
             return
         if self.policy.join_by_resemblance and not row.low_confidence:
@@ -320,7 +323,7 @@ class Engine:
             return
         row.settling = False
         ready_ms = row.last_ms + int(wait_s(cases, self.policy) * 1000)
-        if now_ms < ready_ms and not force and not row.forget_ms:
+        if now_ms < ready_ms and not force:
             row.due_ms = ready_ms
             self._schedule(live)
             return
