@@ -26,7 +26,7 @@ from missedcall_schemas import codec
 
 KILLS = int(os.environ.get("MISSEDCALL_KILLS", "5"))
 SEED = int(os.environ.get("MISSEDCALL_SEED", "1"))
-CALLS_PER_S = 60.0
+CALLS_PER_S = 200.0
 WHILE_STARTING_S = (0.0, 0.4)
 UNDER_LOAD_S = (0.05, 1.0)
 """From the moment at which it listens to its kill; every fourth kill comes while it starts."""
