@@ -408,13 +408,14 @@ class Engine:
 
 
 def _is_another_call(live: Live, seen: Seen) -> bool:
-    """Whether an INVITE begins a new call under the Call-ID of one already decided.
+    """Whether a message belongs to a new call under the Call-ID of one already decided.
 
     It should not (RFC 3261 s.8.1.1.4), but phones do when they redial; the From-tag is a new one.
     """
-    if not live.row.forget_ms or seen.offer is None or seen.method != "INVITE":
+    if not live.row.forget_ms:
         return False
-    return all(seen.from_tag != known.from_tag for known in live.row.seen if known.call_id == seen.call_id)
+    known = [each for each in live.row.seen if each.call_id == seen.call_id]
+    return bool(known) and all(seen.from_tag not in {each.from_tag, each.to_tag} for each in known)
 
 
 def _age(live: Live) -> tuple[int, str]:
