@@ -31,6 +31,14 @@ test: setup lint  ## everything that must hold: lint, types, import rules, tests
 	@sh tests/e2e/lab/install.sh || true
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
+.PHONY: chaos
+chaos: setup  ## kill -9 the pipeline under load, KILLS times (default 20)
+	MISSEDCALL_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -q -s --timeout 1200 tests/chaos
+
+.PHONY: bench
+bench: setup  ## figures: replay beside tshark and sngrep, link layer beside dpkt, HEP, classifier
+	$(BIN)/python benchmarks/replay.py
+
 .PHONY: lab
 lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)
 	@sh tests/e2e/lab/install.sh
