@@ -9,7 +9,7 @@ Rule 3: a state row is `VERSION` and the fields; this release reads VERSION and 
 from collections.abc import Iterable
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .policy import Policy
 from .seen import Offer, Seen
@@ -83,23 +83,25 @@ class Live:
         self.scheduled_ms = -1
         self.index: dict[Identity, Seen] = {identity(seen): seen for seen in row.seen}
 
-    def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
-        """Add one message to the set; return whether it was new.
-
-        Sets `due_ms`: a possible end is looked at after `settle_s`, anything else after `open_branch_s`.
-        """
-        key = identity(seen)
-        known = self.index.get(key)
+    def note_copy(self, seen: Seen, received_ms: int) -> Seen | None:
+        """Note a message that the set may have already; return the known one, None if it is new."""
+        known = self.index.get(identity(seen))
         if known is not None:
             _merge_copy(known, seen)
             if 100 < seen.status < 200:  # refreshed while it rings or waits (RFC 3261 s.13.3.1.1)
                 self.row.last_ms = max(self.row.last_ms, received_ms)
-            return False
+        return known
+
+    def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
+        """Add a message that is new to the set; return whether there was room for it.
+
+        Sets `due_ms`: a possible end is looked at after `settle_s`, anything else after `open_branch_s`.
+        """
         row = self.row
         if len(row.seen) >= policy.max_messages_per_call:
             row.refused += 1
             return False
-        self.index[key] = seen
+        self.index[identity(seen)] = seen
         row.seen.append(seen)
         row.last_ms = max(row.last_ms, received_ms)
         final = seen.status >= 200 and seen.method == "INVITE"
@@ -131,14 +133,34 @@ class Live:
         row.refused += gone.refused
 
 
+MAX_LINKS = 16
+"""Identifiers kept of one message and its copies. Less: a capture point that alone names the leg is not heard.
+More: a sender who writes a new one into every copy fills the memory."""
+
+
 def _merge_copy(known: Seen, copy: Seen) -> None:
-    """Keep the earliest sighting; remember the latest of an INVITE (its retransmissions are evidence)."""
+    """Keep the earliest sighting; remember the latest of an INVITE (its retransmissions are evidence).
+
+    What only one capture point knows of the leg, its correlation id, counts for both.
+    """
+    if known.offer is not None and copy.offer is not None:
+        links = _union(known.offer.links, copy.offer.links)
+        if links != known.offer.links:
+            known.offer = structs.replace(known.offer, links=links)
+    if known.ending is not None and copy.ending is not None:
+        links = _union(known.ending.links, copy.ending.links)
+        if links != known.ending.links:
+            known.ending = structs.replace(known.ending, links=links)
     if known.method == "INVITE" and not known.status:
         latest = max(known.again_ms or known.at_ms, copy.again_ms or copy.at_ms, known.at_ms, copy.at_ms)
         known.again_ms = latest
     known.at_ms, known.src, known.dst = min(
         (known.at_ms, known.src, known.dst), (copy.at_ms, copy.src, copy.dst)
     )
+
+
+def _union(links: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return links if links == more else tuple(dict.fromkeys(links + more))[:MAX_LINKS]
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -181,59 +181,69 @@ class Engine:
         received = message.received_ms
         key = self._index.by_call_id(seen.call_id)
         live = self._calls[key] if key is not None else None
+        known = live.note_copy(seen, received) if live is not None else None
+        if live is not None and known is not None:
+            self.counts["duplicate"] += 1
+            self._dirty[live.row.key] = None
+            if _names_more(seen):
+                links = self._index.links(known)
+                joined = self._joined(known, live, links) or live
+                self._index.add(links, joined.row.key)
+            return
         if live is not None and _is_another_call(live, seen):
             self._forget(live)
             live = None
         hint = None
-        if live is None or (seen.offer is None and seen.call_id not in live.row.hints):
-            hint = (
-                repeated_offer(message)
-                if seen.offer is None and seen.method in {"INVITE", "CANCEL"}
-                else None
-            )
-        if live is None or seen.offer is not None or (seen.ending is not None and seen.ending.links):
-            live = self._place(seen, live, received, hint)
-        if hint is not None:
-            live.row.hints[seen.call_id] = hint
-            self._index.add_parties(hint, live.row.key)
-        if not live.observe(seen, received, self.policy):
-            self.counts["duplicate"] += 1
-        if live.row.forget_ms and live.row.settling:
-            live.row.forget_ms = 0
-            self._closed -= 1
-        self._dirty[live.row.key] = None
-        self._schedule(live)
+        hinted = live is not None and seen.call_id in live.row.hints
+        if seen.offer is None and seen.method in {"INVITE", "CANCEL"} and not hinted:
+            hint = repeated_offer(message)
+        self._add(seen, live, received, hint)
         if self.open_calls > self.policy.max_open_calls:
             self._close_oldest(decisions)
 
-    def _place(self, seen: Seen, live: Live | None, received_ms: int, hint: Offer | None) -> Live:
-        """Return the call that a message of a new leg belongs to, joining calls that turn out to be one."""
-        links = self._index.links(seen) + list(hint.links if hint else ())
-        keys = self._index.matches(links, lambda key: self._may_join(key, seen))
+    def _add(self, seen: Seen, live: Live | None, received_ms: int, hint: Offer | None) -> None:
+        """Add a new message to the call that it belongs to; only what the call keeps is indexed."""
+        index = self._index
+        names = live is None or _names_more(seen)
+        links = index.links(seen) + list(hint.links if hint else ()) if names else []
+        if names:
+            live = self._joined(seen, live, links)
         if live is None:
-            known = [self._calls[key] for key in keys]
-            live = min(known, key=_age) if known else None
-        if live is None:
-            due = (
-                received_ms + int(self.policy.settle_s * 1000)
-                if seen.offer is None and seen.status < 180
-                else 0
-            )
+            due = 0
+            if seen.offer is None and seen.status < 180:
+                due = received_ms + int(self.policy.settle_s * 1000)
             row = Call(f"{seen.call_id}\x00{received_ms}", received_ms, received_ms, due, [], {}, {})
             live = self._calls[row.key] = Live(row)
-        for key in keys:
-            other = self._calls.get(key)
-            if other is not None and other is not live:
-                live = self._merge(live, other)
-        if len(call_ids(live.row.seen)) < self.policy.max_legs_per_call:
-            self._index.add(links, live.row.key)
-        else:
-            self._index.add(links[:1], live.row.key)
+        row = live.row
+        full = names and len(call_ids(row.seen)) >= self.policy.max_legs_per_call
+        if not live.observe(seen, received_ms, self.policy):
             self.counts["limit"] += 1
-        if seen.method == "INVITE" and seen.offer is not None:
-            self._index.add_parties(seen.offer, live.row.key)
-            if not live.row.covered and seen.vias == 1:
-                live.row.covered = self._covered(live, Outline(seen, 0, 0, 0))
+            return
+        if full:
+            self.counts["limit"] += 1
+            del links[1:]
+        index.add(links, row.key)
+        if hint is not None:
+            row.hints[seen.call_id] = hint
+            index.add_parties(hint, row.key)
+        if seen.offer is not None and seen.method == "INVITE":
+            index.add_parties(seen.offer, row.key)
+            if not row.covered and seen.vias == 1:
+                row.covered = self._covered(live, Outline(seen, 0, 0, 0))
+        if row.forget_ms and row.settling:
+            row.forget_ms = 0
+            self._closed -= 1
+        self._dirty[row.key] = None
+        self._schedule(live)
+
+    def _joined(self, seen: Seen, live: Live | None, links: list[str]) -> Live | None:
+        """Return the call that ``links`` name, ``live`` if none does; several turn out to be one."""
+        keys = self._index.matches(links, lambda key: self._may_join(key, seen))
+        for other in sorted((self._calls[key] for key in keys), key=_age):
+            if live is None:
+                live = other
+            elif other is not live and other.row.key in self._calls:
+                live = self._merge(live, other)
         return live
 
     def _covered(self, live: Live, mine: Outline) -> bool:
@@ -261,7 +271,9 @@ class Engine:
 
     def _merge(self, one: Live, other: Live) -> Live:
         """Make two calls one: the older takes the younger over."""
-        if len(call_ids(one.row.seen)) + len(call_ids(other.row.seen)) > self.policy.max_legs_per_call:
+        legs = len(call_ids(one.row.seen)) + len(call_ids(other.row.seen))
+        messages = len(one.row.seen) + len(other.row.seen)
+        if legs > self.policy.max_legs_per_call or messages > self.policy.max_messages_per_call:
             self.counts["limit"] += 1
             return one
         kept, gone = sorted((one, other), key=_age)
@@ -392,6 +404,7 @@ class Engine:
         if row.forget_ms:
             self._closed -= 1
         del self._calls[row.key]
+        self._dirty[row.key] = None
         for hint in row.hints.values():
             self._index.remove(hint.links, row.key)
             self._index.remove_parties(hint, row.key)
@@ -416,6 +429,11 @@ def _is_another_call(live: Live, seen: Seen) -> bool:
         return False
     known = [each for each in live.row.seen if each.call_id == seen.call_id]
     return bool(known) and all(seen.from_tag not in {each.from_tag, each.to_tag} for each in known)
+
+
+def _names_more(seen: Seen) -> bool:
+    """Whether a message may carry identifiers beside its Call-ID."""
+    return seen.offer is not None or (seen.ending is not None and bool(seen.ending.links))
 
 
 def _age(live: Live) -> tuple[int, str]:

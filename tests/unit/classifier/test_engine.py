@@ -1,0 +1,41 @@
+"""The engine's laws that no single ladder states: state rows, clocks, limits, corrections."""
+
+from msgspec.structs import replace
+from support.decide import captured, feed, rows_of, tick
+
+from missedcall_classifier.engine import META, Engine
+from missedcall_classifier.policy import Policy
+
+CANCELLED = """
+0.000  alice>proxy>bob.1   INVITE bob
+0.200  bob.1>proxy>alice   180
+9.400  alice>proxy>bob.1   CANCEL
+9.420  bob.1>proxy>alice   487
+"""
+
+
+def test_a_call_id_used_again_leaves_no_row_of_the_call_before():
+    engine = Engine(Policy())
+    first = captured(CANCELLED)
+    rows = rows_of(engine, {})
+    feed(engine, first)
+    rows = rows_of(engine, rows)
+    tick(engine, 30)
+    rows = rows_of(engine, rows)
+    redialled = [
+        replace(
+            message,
+            head=message.head.replace(b";tag=", b";tag=again").replace(b"z9hG4bK", b"z9hG4bKagain"),
+            captured_ms=message.captured_ms + 40_000,
+            received_ms=message.received_ms + 40_000,
+        )
+        for message in first
+    ]
+    feed(engine, redialled)
+    rows = rows_of(engine, rows)
+    open_calls = engine.open_calls
+    tick(engine, 500)
+
+    assert open_calls == 1
+    assert len(rows) == 2  # the call and the clocks
+    assert rows_of(engine, rows).keys() == {META}
