@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection
 from hmac import compare_digest
 
-from missedcall_common.sip.peek import cut, peek
+from missedcall_common.sip.peek import cut, cut_at, look
 from missedcall_schemas.records import SipMessage
 
 from .correlation import CorrelationRules, correlation_key, leg_joiner
@@ -117,7 +117,7 @@ class Intake:
         correlation_id: str = "",
     ) -> SipMessage | None:
         """Return the record of one SIP message; None if it is of no use, and why is counted."""
-        method, status, _, call_id = peek(payload)
+        method, status, _, call_id, end, body_at = look(payload)
         if method not in NEEDED:
             self.counts["noise-method" if method else "malformed-sip" if status else "not-sip"] += 1
             return None
@@ -127,7 +127,7 @@ class Intake:
         if len(call_id) > MAX_CALL_ID:
             self.counts["limit"] += 1
             return None
-        head = cut(payload)
+        head = cut_at(payload, end, body_at) if end >= 0 else cut(payload)
         joiner = leg_joiner(correlation_id, call_id) if correlation_id else ""
         key = correlation_key(self._rules, head, call_id, joiner)
         return SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)

@@ -112,6 +112,7 @@ _EMPTY = frozenset({"", "\r"})
 _TOO_LONG = "-"  # stands for a line beyond MAX_VALUE_CHARS: without a colon, so left out and counted
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _BLANK = " \t\r"
+_EMPTY_LINE = re.compile(rb"\n\r?\n").search  # a third of the time of looking for each of the two
 
 _STATUS = {str(code): code for code in range(100, 700)}
 
@@ -196,13 +197,8 @@ def head_end(data: bytes, start: int = 0) -> tuple[int, int]:
 
     The former is the offset of the line feed that ends the last header line.
     """
-    end = data.find(b"\n\r\n", start)
-    bare = data.find(b"\n\n", start, end if end >= 0 else len(data))
-    if bare >= 0:
-        return bare, bare + 2
-    if end >= 0:
-        return end, end + 3
-    return len(data), len(data)
+    blank = _EMPTY_LINE(data, start)
+    return blank.span() if blank else (len(data), len(data))
 
 
 def _text(data: bytes, offset: int) -> str:

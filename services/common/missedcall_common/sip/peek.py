@@ -6,7 +6,7 @@ Rule 2: nothing raises and nothing is quadratic; whoever sends garbage gets `NOT
 """
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .message import ERRORS, MAX_HEAD_BYTES, MAX_VALUE_CHARS, head_end
 from .names import METHODS
@@ -86,6 +86,16 @@ def looks_like_sip(data: bytes) -> bool:
 
 def peek(data: bytes) -> Peek:
     """Read start line, Call-ID and CSeq method."""
+    method, status, cseq_method, call_id, _, _ = look(data)
+    return Peek(method, status, cseq_method, call_id)
+
+
+Look: TypeAlias = tuple[str, int, str, str, int, int]
+"""The fields of `Peek`, then what `head_end` says; -1 twice if it was not asked. A tuple: one per message."""
+
+
+def look(data: bytes) -> Look:
+    """Read what `peek` reads, and say where the head ends if it was found on the way: `cut_at` wants to know."""
     line_end = data.find(b"\n", 0, MAX_START_LINE_BYTES)
     status = 0
     method: str | None = None
@@ -95,35 +105,33 @@ def peek(data: bytes) -> Peek:
     elif data[line_end - 9 : line_end] == b" SIP/2.0\r":
         method = _KNOWN.get(data[: data.find(b" ")])
     if not method and not status:
-        return _odd_peek(data)
+        return _odd_look(data)
 
-    # The way nearly everyone writes: CRLF, long names, and the two headers before the empty line.
-    id_at = data.find(b"\nCall-ID: ")
-    cseq_at = data.find(b"\nCSeq: ", max(id_at, 0))
+    # The way nearly everyone writes: long names, each header on one line, and both before the empty line.
+    end, body_at = head_end(data, line_end)
+    id_at = data.find(b"\nCall-ID: ", line_end, end)
+    cseq_at = data.find(b"\nCSeq: ", id_at, end)
     if cseq_at < 0:
-        cseq_at = data.find(b"\nCSeq: ")
-    last = max(id_at, cseq_at)
-    if id_at > 0 and cseq_at > 0 and data[line_end - 1] == 13 and data.find(b"\r\n\r\n", 0, last) < 0:
+        cseq_at = data.find(b"\nCSeq: ", line_end, end)
+    if id_at > 0 and cseq_at > 0 and end <= MAX_HEAD_BYTES:
         id_end = data.find(b"\n", id_at + 10)
-        cseq_end = data.find(b"\n", cseq_at + 7)
-        words = data[cseq_at + 7 : cseq_end].split()
+        words = data[cseq_at + 7 : data.find(b"\n", cseq_at + 7)].split()
         if (
             len(words) == 2
             and words[1] in _KNOWN
-            and id_end > 0
-            and cseq_end > 0
-            and data[id_end + 1 : id_end + 2] not in _FOLDS
+            and 0 < id_end < len(data) - 1
+            and data[id_end + 1] not in _FOLDS
         ):
             cseq_method = _KNOWN[words[1]]
             call_id = str(data[id_at + 10 : id_end], "utf-8", ERRORS).strip()
-            return Peek(method or cseq_method, status, cseq_method, call_id)
-    return _odd_peek(data)
+            return method or cseq_method, status, cseq_method, call_id, end, body_at
+    return _odd_look(data)
 
 
-_FOLDS = frozenset({b" ", b"\t"})
+_FOLDS = frozenset(b" \t")
 
 
-def _odd_peek(data: bytes) -> Peek:
+def _odd_look(data: bytes) -> Look:
     """Read a message that is not spelled as usual, or is none."""
     if data[:1] in b"\r\n":
         data = data.lstrip(b"\r\n")
@@ -133,12 +141,12 @@ def _odd_peek(data: bytes) -> Peek:
         match = _STATUS_LINE.match(data)
         status = _STATUS.get(match[1], 0) if match else 0
         if not status:
-            return NOT_SIP
+            return "", 0, "", "", -1, -1
     end, _ = head_end(data)
     end = min(end + 1, MAX_HEAD_BYTES)
     words = _value(_CSEQ, data, end).split()
     cseq_method = words[1].upper() if len(words) > 1 else ""
-    return Peek(method or cseq_method, status, cseq_method, _value(_CALL_ID, data, end))
+    return method or cseq_method, status, cseq_method, _value(_CALL_ID, data, end), -1, -1
 
 
 def _value(pattern: re.Pattern[bytes], data: bytes, end: int) -> str:
@@ -157,7 +165,11 @@ def cut(data: bytes) -> bytes:
     """
     if data[:1] in b"\r\n":
         data = data.lstrip(b"\r\n")
-    end, body_at = head_end(data)
+    return cut_at(data, *head_end(data))
+
+
+def cut_at(data: bytes, end: int, body_at: int) -> bytes:
+    """Return `cut` of a message without empty lines before it, of which `look` has said where the head ends."""
     if end > MAX_HEAD_BYTES:
         return data[: data.rfind(b"\n", 0, MAX_HEAD_BYTES) + 1] or data[:MAX_HEAD_BYTES]
     if body_at == len(data):

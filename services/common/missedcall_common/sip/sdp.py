@@ -9,25 +9,27 @@ MAX_MEDIA_LINE_BYTES = 512
 """One `m=` line; honest ones list 30 formats in 150 bytes."""
 
 _MEDIA_TYPE = re.compile(rb"m=[ \t]*([A-Za-z0-9.\-_!#$%&'*+^`{|}~]{1,64})")
+_MEDIA_LINES = re.compile(
+    rb"\nm=[^\n]*"
+).findall  # with the line feed before each, so that its length is right
 # A part's last header line, the empty line, then a session description up to the next boundary.
 _SDP_PART = re.compile(rb"\n\r?\n(v=[0-9]\r?\n.*?(?:\n(?=--)|\Z))", re.DOTALL)
 
 
 def _media_lines(body: bytes) -> list[bytes]:
-    lines: list[bytes] = []
-    at = 0 if body.startswith(b"m=") else body.find(b"\nm=") + 1
-    while (at or body.startswith(b"m=")) and len(lines) < MAX_MEDIA_LINES:
-        end = body.find(b"\n", at) + 1
-        line = body[at:end] if end else body[at:] + b"\r\n"
-        lines.append(
-            line if len(line) <= MAX_MEDIA_LINE_BYTES else line[: MAX_MEDIA_LINE_BYTES - 2] + b"\r\n"
-        )
-        if not end:
-            break
-        at = body.find(b"\nm=", end - 1) + 1
-        if not at:
-            break
-    return lines
+    if body[-1:] != b"\n":
+        body += b"\r\n"
+    if body[:2] == b"m=":
+        body = b"\n" + body
+    found = _MEDIA_LINES(body)
+    if len(found) == 1 and len(found[0]) <= MAX_MEDIA_LINE_BYTES:  # as most have it
+        return [found[0][1:] + b"\n"]
+    return [
+        line[1:] + b"\n"
+        if len(line) <= MAX_MEDIA_LINE_BYTES
+        else line[1 : MAX_MEDIA_LINE_BYTES - 1] + b"\r\n"
+        for line in found[:MAX_MEDIA_LINES]
+    ]
 
 
 def media_types(body: bytes) -> tuple[str, ...]:
@@ -49,9 +51,9 @@ def media_lines(body: bytes, content_type: str) -> bytes:
     `content_type` is in lower case. Other text is never looked into: it is what people wrote. The one exception
     is a `USER_NOTIFICATION`, which is kept whole.
     """
-    if USER_NOTIFICATION in content_type:
+    if content_type and USER_NOTIFICATION in content_type:
         return body[:MAX_NOTIFICATION_BYTES]
-    if body.startswith(b"v="):
+    if body[:2] == b"v=":
         pass
     elif "multipart/" in content_type:
         body = b"\n".join(_SDP_PART.findall(body))
