@@ -33,6 +33,8 @@ class CorrelationRules:
 
     def __init__(self, headers: Iterable[str] = (), suffixes: Iterable[str] = ()) -> None:
         self._headers = tuple(b"\n" + name.strip().lower().encode() for name in headers)
+        any_header = b"|".join(re.escape(name[1:]) for name in self._headers)
+        self._has_header = re.compile(b"\n(?:%b)[ \t]*:" % any_header, re.IGNORECASE).search
         either = "|".join(f"(?:{suffix})" for suffix in suffixes)
         self._suffix = re.compile(f"(?:{either})+\\Z") if either else None
         self.stem = lru_cache(maxsize=_REMEMBERED)(self._stem)
@@ -44,6 +46,8 @@ class CorrelationRules:
 
     def header_value(self, head: bytes) -> str:
         """Return the value of the first configured header in `head`, "" if there is none."""
+        if not self._headers or self._has_header(head) is None:  # nearly always, and three times as fast
+            return ""
         lower = head.lower()
         for name in self._headers:
             at = lower.find(name)

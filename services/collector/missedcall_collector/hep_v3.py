@@ -6,7 +6,7 @@ Rule 2: the fixed-size chunks with which every known sender begins are read by o
 """
 
 import struct
-from operator import itemgetter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .address import endpoint, parse_endpoint
@@ -37,28 +37,37 @@ _chunk = struct.Struct("!IH").unpack_from  # vendor << 16 | type, length with th
 class _Layout(NamedTuple):
     """A run of fixed-size chunks in the order in which a family of senders writes them."""
 
-    fields: struct.Struct
-    headers: tuple[bytes, ...]
-    headers_of: Any
-    """Picks the chunk headers out of the struct's values."""
-    values_of: Any
-    """Picks protocol, addresses, ports, seconds, microseconds, type and agent id."""
+    end: int
+    """Where it ends in the frame."""
+    values: Callable[[bytes, int], tuple[Any, ...]]
+    """Unpacks the chunks' bodies."""
+    mask: int
+    """The run as one number: ones where the chunks' headers are."""
+    headers: int
+    """What stands there."""
+    addresses_first: bool
+    """Whether the addresses come before ports, times, type and agent id, or after them."""
 
 
 def _layout(*types: int) -> _Layout:
-    at = {kind: 2 * place + 1 for place, kind in enumerate(types)}
-    addresses = (3, 4) if 3 in at else (5, 6)
+    sizes = [struct.calcsize("!" + _CODES[kind]) for kind in types]
+    headers = b"".join(
+        struct.pack("!IH", kind, 6 + size) + bytes(size) for kind, size in zip(types, sizes, strict=True)
+    )
     return _Layout(
-        struct.Struct("!" + "".join("6s" + _CODES[kind] for kind in types)),
-        tuple(struct.pack("!HHH", 0, kind, 6 + struct.calcsize("!" + _CODES[kind])) for kind in types),
-        itemgetter(*range(0, 2 * len(types), 2)),
-        itemgetter(*(at[kind] for kind in (2, *addresses, 7, 8, 9, 10, 11, 12))),
+        6 + len(headers),
+        struct.Struct(
+            "!" + "".join("6x" + (_CODES[kind] if kind != 1 else "x") for kind in types)
+        ).unpack_from,
+        int.from_bytes(b"".join(b"\xff" * 6 + bytes(size) for size in sizes), "big"),
+        int.from_bytes(headers, "big"),
+        types[2] != 7,
     )
 
 
 # By the IP family (byte 12 of the frame) and the type of the third chunk (byte 23).
 _LAYOUTS = {
-    (2, 3): _layout(1, 2, 3, 4, 7, 8, 9, 10, 11, 12),  # Kamailio, heplify
+    (2, 3): _layout(1, 2, 3, 4, 7, 8, 9, 10, 11, 12),  # Kamailio, heplify, hep-js
     (10, 5): _layout(1, 2, 5, 6, 7, 8, 9, 10, 11, 12),
     (2, 7): _layout(1, 2, 7, 8, 9, 10, 11, 12, 3, 4),  # captagent, OpenSIPS, Asterisk, sofia-sip, sngrep
     (10, 7): _layout(1, 2, 7, 8, 9, 10, 11, 12, 5, 6),
@@ -77,11 +86,26 @@ def decode_v3(frame: bytes) -> HepPacket:
     if end > size or end < 6:
         raise HepError(f"length field at offset 4 says {end} bytes, found {size}")
     layout = _LAYOUTS.get((frame[12], frame[23])) if end > 23 else None
-    if layout is not None and end >= 6 + layout.fields.size:
-        fixed = layout.fields.unpack_from(frame, 6)
-        if layout.headers_of(fixed) == layout.headers:
-            at = 6 + layout.fields.size
-            return _packet(_chunks(frame, at, end), *layout.values_of(fixed))
+    if layout is not None:
+        at, values, mask, headers, addresses_first = layout
+        if at <= end and int.from_bytes(frame[6:at], "big") & mask == headers:
+            if addresses_first:
+                return _packet(_chunks(frame, at, end), *values(frame, 6))
+            (
+                protocol,
+                source_port,
+                destination_port,
+                seconds,
+                micros,
+                protocol_type,
+                agent_id,
+                source,
+                destination,
+            ) = values(frame, 6)
+            return _packet(
+                _chunks(frame, at, end), protocol, source, destination, source_port, destination_port,
+                seconds, micros, protocol_type, agent_id,
+            )  # fmt: skip
     chunks = _chunks(frame, 6, end)
     chunks.pop(1, None)  # the addresses' own length says it
     protocol, source_port, destination_port, seconds, micros, protocol_type, agent_id = (
@@ -148,9 +172,10 @@ def _packet(
 ) -> HepPacket:
     pop = chunks.pop
     payload = pop(0x0F, b"")
-    compressed = pop(0x10, b"")
-    if compressed and not payload:
-        payload = _inflated(compressed)
+    if 0x10 in chunks:
+        compressed = pop(0x10)
+        if compressed and not payload:
+            payload = _inflated(compressed)
     if agent_id & 0xFFFF == 0:  # captagent and sngrep put a 16-bit id into the upper half (htons)
         agent_id >>= 16
     return HepPacket(
@@ -161,8 +186,8 @@ def _packet(
         dst=endpoint(destination, destination_port),
         captured_ms=clock_ms(seconds, micros),
         agent_id=agent_id,
-        agent_name=_text(pop(0x13, b"")),
-        correlation_id=_text(pop(0x11, b"")),
+        agent_name=_text(chunks, 0x13) if 0x13 in chunks else "",
+        correlation_id=_text(chunks, 0x11) if 0x11 in chunks else "",
         auth_key=pop(0x0E, b""),
         others=chunks or None,
     )
@@ -177,8 +202,8 @@ def _inflated(body: bytes) -> bytes:
         raise HepError(f"chunk 0x0010: {error}") from error
 
 
-def _text(body: bytes) -> str:
-    return body[:_MAX_ID].rstrip(b"\0").decode("utf-8", "replace") if body else ""
+def _text(chunks: dict[int, bytes], kind: int) -> str:
+    return chunks.pop(kind)[:_MAX_ID].rstrip(b"\0").decode("utf-8", "replace")
 
 
 def encode_v3(packet: HepPacket) -> bytes:
