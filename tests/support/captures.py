@@ -197,6 +197,55 @@ TUNNELS = {
 }
 
 
+def exported(
+    payload: bytes,
+    *,
+    source: bytes = SRC,
+    destination: bytes = DST,
+    transport: int = 3,
+    protocol: bytes = b"sip",
+) -> bytes:
+    """Write a packet as Wireshark exports it: tags, their end, the payload (link type 252)."""
+    four = len(source) == 4
+    tags = [
+        (12, protocol + b"\0" * (4 - len(protocol) % 4)),
+        (20 if four else 22, source),
+        (21 if four else 23, destination),
+        (24, struct.pack("!I", transport)),
+        (25, struct.pack("!I", 5060)),
+        (26, struct.pack("!I", 5080)),
+        (30, struct.pack("!I", 1)),
+        (0, b""),
+    ]
+    return b"".join(struct.pack("!HH", kind, len(value)) + value for kind, value in tags) + payload
+
+
+HANDSHAKE_REQUEST = (
+    b"GET /ws HTTP/1.1\r\nHost: sip.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)
+HANDSHAKE_RESPONSE = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Protocol: sip\r\n\r\n"
+)
+
+
+def ws_frame(payload: bytes, *, first: int = 0x81, mask: bytes = b"") -> bytes:
+    """Write a WebSocket frame (RFC 6455 s.5.2)."""
+    masked = 0x80 if mask else 0
+    size = len(payload)
+    if size < 126:
+        head = bytes((first, masked | size))
+    elif size < 65_536:
+        head = bytes((first, masked | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((first, masked | 127)) + size.to_bytes(8, "big")
+    if mask:
+        payload = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+    return head + mask + payload
+
+
 def pcap(
     *frames: bytes, link: int = 1, order: str = "<", nanos: bool = False, ms: int = CAPTURED_MS
 ) -> bytes:

@@ -102,6 +102,15 @@ UCCAPI = (
 DIALECTS = {"ocs-2007": OCS_2007, "ocs-2010": OCS_2010, "cls": CLS, "uccapi": UCCAPI}
 
 
+def as_sipp_log(sent: bytes, received: bytes = b"", time: str = "2023-11-14 22:13:20.123456") -> str:
+    """Write a SIPp message log of one or two messages."""
+    dashes = "-" * 47
+    log = f"{dashes} {time}\nUDP message sent ({len(sent)} bytes):\n\n{sent.decode()}\n"
+    if received:
+        log += f"{dashes} {time}\nUDP message received [{len(received)}] bytes :\n\n{received.decode()}\n"
+    return log
+
+
 def as_file(text: str) -> bytes:
     """With the line ends of Windows."""
     return text.replace("\r\n", "\n").replace("\n", "\r\n").encode()

@@ -8,27 +8,32 @@ This is a shell: it opens files. What they mean is in the modules that it puts t
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, tzinfo
 from pathlib import Path
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from missedcall_schemas.records import SipMessage
 
-from . import hep_dump, lync, pcap, pcapng
+from . import hep_dump, lync, pcap, pcapng, sipp_log
 from .capture_error import CaptureError
 from .hep_v3 import MAGIC as HEP
 from .intake import Intake
-from .link import LINKS
 from .source import Source
 from .text_lines import encoding_of, lines
-from .wire import Wire
+from .wire import LINK_TYPES, Wire
 
 __all__ = ["EXPECTED", "Capture", "CaptureError", "kind_of", "open_capture"]
 
-EXPECTED = "pcap, pcapng, HEP3 frames, or a Lync/Skype for Business trace (any of them gzipped)"
+EXPECTED = (
+    "pcap, pcapng, HEP3 frames, a Lync/Skype for Business trace or a SIPp message log (any of them gzipped)"
+)
 
 _LOOK = 65_536  # bytes in which a text file has to show that it is a trace; logs begin with a banner at most
+
+_ReadLog: TypeAlias = Callable[[Iterable[bytes], tzinfo, Counter[str]], Iterator[lync.Message]]
+_LOGS: dict[str, _ReadLog] = {"lync": lync.messages, "sipp": sipp_log.messages}
 
 _OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstd (decompress it first)",
@@ -46,7 +51,7 @@ def open_capture(path: Path | str, *, intake: Intake | None = None, zone: tzinfo
     Args:
         path: the file.
         intake: what filters and counts; by default one of its own, which asks for no key.
-        zone: where the times of a Lync or Skype for Business trace are at home, `Europe/Berlin`.
+        zone: where the times of a text log (Lync, Skype for Business, SIPp) are at home, `Europe/Berlin`.
 
     Raises:
         ValueError: there is no such zone.
@@ -67,7 +72,7 @@ class Capture:
     def __init__(self, path: Path | str, intake: Intake, zone: tzinfo) -> None:
         self.path = Path(path)
         self.kind = ""
-        """`pcap`, `pcapng`, `hep` or `lync`; "" before the first message is asked for."""
+        """`pcap`, `pcapng`, `hep`, `lync` or `sipp`; "" before the first message is asked for."""
         self._intake = intake
         self._zone = zone
         self._source: Source | None = None
@@ -115,8 +120,8 @@ class Capture:
             return self._packets(pcapng.packets(source))
         if self.kind == "hep":
             return self._hep(source)
-        if self.kind == "lync":
-            return self._lync(source)
+        if self.kind in _LOGS:
+            return self._log(source, _LOGS[self.kind])
         if not begin:
             source.end(EXPECTED)
         found = next((name for magic, name in _OTHERS.items() if begin.startswith(magic)), "")
@@ -126,7 +131,7 @@ class Capture:
         wire = Wire(self._intake)
         try:
             for captured_ms, link, data in packets:
-                if link in LINKS:
+                if link in LINK_TYPES:
                     yield from wire.packet(captured_ms, link, data)
                 else:
                     self._unknown_link(link)
@@ -137,7 +142,7 @@ class Capture:
 
     def _unknown_link(self, link: int) -> None:
         if self.kind == "pcap":  # one file, one link type: nothing can come of it
-            raise CaptureError(20, f"link type {link}", f"one of {sorted(LINKS)}")
+            raise CaptureError(20, f"link type {link}", f"one of {sorted(LINK_TYPES)}")
         self._intake.counts["not-ip"] += 1
 
     def _hep(self, source: Source) -> Iterator[SipMessage]:
@@ -148,10 +153,10 @@ class Capture:
                 clock_ms = max(clock_ms, packet.captured_ms or 0)
                 yield from self._intake.from_hep(packet, clock_ms)
 
-    def _lync(self, source: Source) -> Iterator[SipMessage]:
+    def _log(self, source: Source, read: _ReadLog) -> Iterator[SipMessage]:
         clock_ms = 0
-        trace = lync.messages(lines(source), self._zone, self._intake.counts)
-        for captured_ms, payload, src, dst, transport in trace:
+        log = read(lines(source), self._zone, self._intake.counts)
+        for captured_ms, payload, src, dst, transport in log:
             clock_ms = max(clock_ms, captured_ms)
             message = self._intake.from_sip(payload, src, dst, transport, captured_ms, clock_ms)
             if message is not None:
@@ -159,7 +164,7 @@ class Capture:
 
 
 def kind_of(begin: bytes) -> str:
-    """Return the kind of a file by its first 64 kB: `pcap`, `pcapng`, `hep`, `lync`, or "" for anything else."""
+    """Return the kind of a file by its first 64 kB, as `Capture.kind` has it; "" for anything else."""
     if begin[:4] in pcap.MAGIC:
         return "pcap"
     if begin[:4] == pcapng.MAGIC:
@@ -170,4 +175,4 @@ def kind_of(begin: bytes) -> str:
     text = begin[len(bom) :]
     if encoding:
         text = text.decode(encoding, "replace").encode()
-    return "lync" if lync.looks_like_lync(text) else ""
+    return "lync" if lync.looks_like_lync(text) else "sipp" if sipp_log.looks_like_sipp(text) else ""

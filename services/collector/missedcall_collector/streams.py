@@ -12,9 +12,13 @@ from typing import TypeAlias
 from .hep_stream import GZIP, HepStream
 from .sip_stream import SipStream
 from .tcp import GAP, Direction
+from .websocket import WebSocketError, WebSocketStream, opens
 
 Key: TypeAlias = tuple[bytes, int, bytes, int]
 """Packed source address, source port, packed destination address, destination port."""
+
+Completed: TypeAlias = tuple[Key, str, bytes]
+"""Where a message or frame belongs, what it came over (`tcp`, `ws`), and its bytes."""
 
 MAX_STREAMS = 16_384
 """Directions kept. Fewer: a SIP trunk quiet behind a port scan starts anew in the middle. More: 1 kB each."""
@@ -32,11 +36,12 @@ _TLS = frozenset({20, 21, 22, 23})  # record types, followed by version 3.x: RFC
 class _Stream:
     """One direction: its order, and what cuts it into messages; None once it is given up."""
 
-    __slots__ = ("bytes", "decided", "direction", "framer")
+    __slots__ = ("bytes", "decided", "direction", "framer", "transport")
 
     def __init__(self) -> None:
         self.direction = Direction()
-        self.framer: SipStream | HepStream | None = SipStream()
+        self.framer: SipStream | HepStream | WebSocketStream | None = SipStream()
+        self.transport = "tcp"
         self.decided = False
         self.bytes = 0
 
@@ -53,7 +58,7 @@ class Streams:
         self._streams: dict[Key, _Stream] = {}
         self._bytes = 0
 
-    def segment(self, source: bytes, destination: bytes, tcp: bytes, now_ms: int) -> list[tuple[Key, bytes]]:
+    def segment(self, source: bytes, destination: bytes, tcp: bytes, now_ms: int) -> list[Completed]:
         """Return the SIP messages and HEP frames that this segment completes, and where each belongs."""
         if len(tcp) < 20:
             return []
@@ -65,7 +70,7 @@ class Streams:
         stream = self._streams.pop(key, None) or _Stream()
         self._streams[key] = stream  # put last: used last
         out = [
-            (key, message)
+            (key, stream.transport, message)
             for piece in stream.direction.receive(sequence, data, now_ms, syn=bool(bits & _SYN))
             for message in self._messages(stream, piece)
         ]
@@ -79,20 +84,20 @@ class Streams:
             out += self._close(next(iter(self._streams)))
         return out
 
-    def close(self) -> list[tuple[Key, bytes]]:
+    def close(self) -> list[Completed]:
         """Return what the end of the capture leaves incomplete but readable."""
         out = []
         while self._streams:
             out += self._close(next(iter(self._streams)))
         return out
 
-    def _close(self, key: Key) -> list[tuple[Key, bytes]]:
+    def _close(self, key: Key) -> list[Completed]:
         stream = self._streams.pop(key)
         self._bytes -= stream.bytes
         messages = [m for piece in stream.direction.close() for m in self._messages(stream, piece)]
         if stream.framer is not None:
             messages += stream.framer.gap()
-        return [(key, message) for message in messages]
+        return [(key, stream.transport, message) for message in messages]
 
     def _messages(self, stream: _Stream, piece: bytes | None) -> list[bytes]:
         """Return the messages that a piece of the stream, or a gap in it, completes."""
@@ -109,7 +114,16 @@ class Streams:
             if b"HEP3" in piece or b"EEP3" in piece or piece.startswith(GZIP):
                 stream.framer = HepStream()
                 stream.decided = True
-        messages = stream.framer.feed(piece)
+            elif opens(piece):
+                stream.framer = WebSocketStream(piece)
+                stream.transport = "ws"
+                stream.decided = True
+        try:
+            messages = stream.framer.feed(piece)
+        except WebSocketError:
+            self._counts["not-sip"] += 1
+            stream.framer = None
+            return []
         if messages:
             stream.decided = True
         elif isinstance(stream.framer, SipStream) and stream.framer.fruitless > _FRUITLESS:

@@ -14,7 +14,13 @@ from .hep_v3 import MAGIC as HEP
 from .intake import Intake
 from .ip import UDP, Reassembler
 from .link import LINKS, ethernet
-from .streams import Key, Streams
+from .sip_stream import split
+from .streams import Completed, Streams
+from .upper_pdu import LINK as UPPER_PDU
+from .upper_pdu import upper_pdu
+
+LINK_TYPES = LINKS.keys() | {UPPER_PDU}
+"""What `Wire.packet` can open (LINKTYPE_*)."""
 
 _VXLAN = 4789
 _HEP_FIRST = frozenset({1, 2, 0x1F})  # version 1, version 2, gzip
@@ -34,8 +40,10 @@ class Wire:
         self._tcp = Streams(intake.counts)
 
     def packet(self, captured_ms: int, link: int, data: bytes) -> list[SipMessage]:
-        """Return the messages that one packet completes. `link` is one of `link.LINKS`."""
+        """Return the messages that one packet completes. `link` is one of `LINK_TYPES`."""
         self.clock_ms = max(self.clock_ms, captured_ms)
+        if link == UPPER_PDU:
+            return self._exported(data, captured_ms)
         return self._ip_packet(data, LINKS[link](data), captured_ms)
 
     def close(self) -> list[SipMessage]:
@@ -74,9 +82,20 @@ class Wire:
         )
         return [message] if message is not None else []
 
-    def _messages(self, completed: list[tuple[Key, bytes]], captured_ms: int) -> list[SipMessage]:
+    def _exported(self, data: bytes, captured_ms: int) -> list[SipMessage]:
+        pdu = upper_pdu(data)
+        if pdu is None:
+            self._intake.counts["not-ip"] += 1
+            return []
+        if pdu.payload[:4] in HEP:
+            return self._intake.from_frame(pdu.payload, self.clock_ms)
+        key = (pdu.source, pdu.source_port, pdu.destination, pdu.destination_port)
+        payloads = [pdu.payload] if pdu.transport == "udp" else split(pdu.payload)
+        return self._messages([(key, pdu.transport, payload) for payload in payloads], captured_ms)
+
+    def _messages(self, completed: list[Completed], captured_ms: int) -> list[SipMessage]:
         messages = []
-        for (source, source_port, destination, destination_port), payload in completed:
+        for (source, source_port, destination, destination_port), transport, payload in completed:
             if payload[:4] in HEP:
                 messages += self._intake.from_frame(payload, self.clock_ms)
                 continue
@@ -84,7 +103,7 @@ class Wire:
                 payload,
                 endpoint(source, source_port),
                 endpoint(destination, destination_port),
-                "tcp",
+                transport,
                 captured_ms,
                 self.clock_ms,
             )

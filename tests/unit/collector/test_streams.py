@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from support.captures import FIN, RST, SYN, invite, ringing
+from support.captures import FIN, HANDSHAKE_RESPONSE, RST, SYN, invite, ringing, ws_frame
 from support.hep_senders import kamailio_v3
 
 from missedcall_collector import streams as module
@@ -23,10 +23,10 @@ class Wire:
     def send(self, data, sequence, flags=24, port=5060, now_ms=0):
         header = port.to_bytes(2, "big") + b"\x13\xc4" + sequence.to_bytes(4, "big") + bytes(4)
         tcp = header + bytes((0x50, flags)) + bytes(6) + data
-        self.messages += [message for _, message in self.streams.segment(A, B, tcp, now_ms)]
+        self.messages += [message for *_, message in self.streams.segment(A, B, tcp, now_ms)]
 
     def close(self):
-        self.messages += [message for _, message in self.streams.close()]
+        self.messages += [message for *_, message in self.streams.close()]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_messages_belong_to_their_connection():
     streams = Streams(Counter())
     tcp = b"\x13\xc4\x13\xc5" + bytes(8) + b"\x50\x18" + bytes(6) + invite()
 
-    assert streams.segment(A, B, tcp, 0) == [((A, 5060, B, 5061), invite())]
+    assert streams.segment(A, B, tcp, 0) == [((A, 5060, B, 5061), "tcp", invite())]
 
 
 def test_connections_do_not_mix(wire):
@@ -138,3 +138,20 @@ def test_what_gives_way_yields_its_readable_message(wire, monkeypatch):
 @pytest.mark.parametrize("tcp", [b"", bytes(19), bytes(20), bytes(12) + b"\xf0\x18" + bytes(10)])
 def test_a_header_cut_short_is_no_error(tcp):
     assert Streams(Counter()).segment(A, B, tcp, 0) == []
+
+
+def test_sip_over_websocket_is_told_by_its_content(wire):
+    data = HANDSHAKE_RESPONSE + ws_frame(ringing("a")) + ws_frame(ringing("b"))
+    for at in range(0, len(data), 100):
+        wire.send(data[at : at + 100], 1 + at)
+
+    assert wire.messages == [ringing("a"), ringing("b")]
+    assert not wire.counts
+
+
+def test_http_is_given_up_at_its_first_message_and_counted_once(wire):
+    for n in range(3):
+        wire.send(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", 1 + n * 39)
+
+    assert wire.messages == []
+    assert wire.counts == {"not-sip": 1}
