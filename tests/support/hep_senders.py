@@ -106,6 +106,29 @@ def opensips_v2(sip: bytes) -> bytes:
     return _old(2, sip, header_length=16, time=time) + b"\0" * 8
 
 
+def opensips_v1(sip: bytes) -> bytes:
+    return _old(1, sip, header_length=16, time=b"") + b"\0" * 8
+
+
+def opensips_v1_ipv6(sip: bytes) -> bytes:
+    return _old(1, sip, header_length=40, time=b"", family=10) + b"\0" * 32
+
+
+def captagent_v1(sip: bytes) -> bytes:
+    """As Kamailio, byte for byte."""
+    return _old(1, sip, header_length=16, time=b"")
+
+
+def captagent_v2(sip: bytes) -> bytes:
+    """In the machine's order, and with what the stack had as padding."""
+    return _old(2, sip, header_length=16, time=struct.pack("<IIH", SECONDS, MICROS, AGENT_ID) + b"\x01\x00")
+
+
+def captagent_v2_ipv6(sip: bytes) -> bytes:
+    time = struct.pack("<IIH", SECONDS, MICROS, AGENT_ID) + b"\0\0"
+    return _old(2, sip, header_length=40, time=time, family=10)
+
+
 def _generic(family, protocol, agent):
     return _start(family, protocol) + _rest(agent) + _addresses(family)
 
@@ -114,6 +137,13 @@ def opensips_v3(sip: bytes) -> bytes:
     """tracer: the payload, then 0x65 with the correlation as JSON, vendor 0 although no specification has it."""
     correlation = b'{\n\t"sip":\t"corr@1"\n}'
     return frame(_generic(2, 17, struct.pack("!I", AGENT_ID)), chunk(0x0F, sip), chunk(0x65, correlation))
+
+
+def opensips_v3_ipv6(sip: bytes) -> bytes:
+    """The destination's address is the source's: modules/proto_hep/hep.c fills both from the same variable."""
+    return frame(
+        _start(10, 17), _rest(struct.pack("!I", AGENT_ID)), chunk(5, SRC6), chunk(6, SRC6), chunk(0x0F, sip)
+    )  # fmt: skip
 
 
 def opensips_v3_compressed(sip: bytes) -> bytes:
@@ -182,7 +212,8 @@ SENDERS = {
     sender.__name__: sender
     for sender in (
         kamailio_v1, kamailio_v1_ipv6, kamailio_v2, kamailio_v3, kamailio_tls, by_the_book_v2,
-        opensips_v2, opensips_v3, opensips_v3_compressed, opensips_homer5,
+        opensips_v1, opensips_v1_ipv6, opensips_v2, opensips_v3, opensips_v3_ipv6, opensips_v3_compressed,
+        opensips_homer5, captagent_v1, captagent_v2, captagent_v2_ipv6,
         asterisk, asterisk_ipv6, sofia_v2, sofia_v3, captagent, captagent_compressed,
         sngrep_v2, sngrep_v3, sngrep_v3_ipv6, heplify, heplify_zipped,
     )
