@@ -1,18 +1,18 @@
 """One call as one user's case: the facts that the rules ask about.
 
-Rule 1: every property here is read off the picture; nothing is decided.
+Rule 1: everything here is read off the picture; nothing is decided.
 Rule 2: all times are capture milliseconds; 0 means "not seen".
+Rule 3: what most rules ask for is a field, read once by `build.py`; the rest is a property, read when asked for.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .causes import RETRIED, Says
-from .ends import End, Leaf, end_of, rang_ms, says
+from .causes import Says
+from .ends import End, Leaf, rang_ms
 from .picture import Branch, Leg, Picture
 from .policy import Policy
 from .seen import Offer, Seen
-from .users import called, host_part, ours, retargeted, user_of, user_part
+from .users import host_part, ours, retargeted, user_part
 
 TAKEOVER_MS = 1000
 """A PBX that hears one phone answer cancels the others and answers the caller within this (row 36).
@@ -27,53 +27,59 @@ class Case:
     """A root leg, its tree of branches, and the user whom the caller called."""
 
     picture: Picture
-    root: Leg
     policy: Policy
+    root: Leg
+    offer: Offer
+    """What the caller's first INVITE said."""
     primary: str
     """Address of record of the called user; "" if only a machine knows it."""
-    leaves: list[Leaf]
+    behind: bool
+    """A call within a call: to a transfer target, to a person behind an attendant, a consultation."""
+    began_ms: int
+    """Capture time of the first INVITE."""
+
+    attempt: list[Branch]
+    """The caller's last attempt; several branches if the call was forked before our capture."""
+    branches: list[Branch]
+    """Every branch of the call, each above those below it."""
+    byes: list[Seen]
+    """Every BYE of the call in order of capture."""
+    cancel: Seen | None
+    """The CANCEL on the upstream-most leg."""
+    cancel_known: bool
+    """A CANCEL on the upstream-most leg was captured or answered."""
+    final: Seen | None
+    """The failure that the caller got in the last attempt."""
+    status: int
+    """Its status; 0 if none."""
+    root_says: frozenset[str]
+    """What Reasons and diagnostics on the upstream-most leg say."""
+
+    leaves: list[Leaf] = field(default_factory=list)
+    """The branches that ended at a phone or a machine, or nowhere."""
     heads: list[Leaf] = field(default_factory=list)
     """The caller's last attempt, its end read as if nothing were below it."""
-    behind: bool = False
-    """A call within a call: to a transfer target, to a person behind an attendant, a consultation."""
-    twins: bool = False
-    picked_up_unseen: bool = False
-    """When the caller gave up, he had just answered a call whose INVITE is lost: it may have replaced this one."""
-    covered: bool = False
-    """An unjoined leg nearer the caller, through the same box, is decided by itself."""
+    deciding: list[Leaf] = field(default_factory=list)
+    """The branches of the user whom the call reached last: they give a forwarded call its cause."""
+    told: list[Leaf] = field(default_factory=list)
+    """The deciding branches; where a final of theirs was lost, what the caller was told stands for it."""
+    told_ends: frozenset[End] = frozenset()
+    """How these ended."""
+    human: Leaf | None = None
+    """The first person who answered."""
+    machine: Leaf | None = None
+    """The last machine that answered."""
     pickups: list[Seen] = field(default_factory=list)
     """2xx of legs that took the caller's or the callee's dialog over (RFC 3891)."""
 
-    @property
-    def offer(self) -> Offer:
-        """What the caller's first INVITE said."""
-        return self.root.offer
-
-    @property
-    def attempt(self) -> list[Branch]:
-        """The caller's last attempt; several branches if the call was forked before our capture."""
-        return self.root.last_attempt
-
-    @property
-    def began_ms(self) -> int:
-        """Capture time of the first INVITE."""
-        return self.root.first_ms
+    twins: bool = False
+    """Other phones rang at the same time for the same caller, on legs that nothing joins to this one."""
+    covered: bool = False
+    """An unjoined leg nearer the caller, through the same box, is decided by itself."""
+    picked_up_unseen: bool = False
+    """When the caller gave up, he had just answered a call whose INVITE is lost: it may have replaced this one."""
 
     # -- who answered ------------------------------------------------------------------------------
-
-    def answers(self, end: End) -> list[Leaf]:
-        """Return the leaves that ended so."""
-        return [leaf for leaf in self.leaves if leaf.end is end]
-
-    @property
-    def human(self) -> Leaf | None:
-        """The first person who answered."""
-        return min(self.answers(End.ANSWERED), key=lambda leaf: leaf.branch.oks[0].at_ms, default=None)
-
-    @property
-    def machine(self) -> Leaf | None:
-        """The last machine that answered."""
-        return max(self.answers(End.MACHINE), key=lambda leaf: leaf.branch.oks[0].at_ms, default=None)
 
     def bye_after(self, at_ms: int, *, by_caller: bool) -> Seen | None:
         """Return the first BYE after ``at_ms`` from the caller's side (or else from the other)."""
@@ -81,11 +87,6 @@ class Case:
             if bye.at_ms >= at_ms and by_caller == self._from_caller(bye):
                 return bye
         return None
-
-    @property
-    def byes(self) -> list[Seen]:
-        """Every BYE of the call in order of capture."""
-        return sorted((bye for leg in self.picture.legs for bye in leg.byes), key=lambda bye: bye.at_ms)
 
     def _from_caller(self, bye: Seen) -> bool:
         return any(leg.call_id == bye.call_id and leg.from_tag == bye.from_tag for leg in self.picture.legs)
@@ -101,45 +102,17 @@ class Case:
     # -- what the caller did and got ---------------------------------------------------------------
 
     @property
-    def cancel(self) -> Seen | None:
-        """The CANCEL on the upstream-most leg."""
-        found = [branch.cancel for branch in self.attempt if branch.cancel is not None]
-        return min(found, key=lambda cancel: cancel.at_ms, default=None)
-
-    @property
-    def cancel_known(self) -> bool:
-        """A CANCEL on the upstream-most leg was captured or answered."""
-        return any(branch.cancel_known for branch in self.attempt)
-
-    @property
-    def final(self) -> Seen | None:
-        """The failure that the caller got in the last attempt."""
-        found = [final for branch in self.attempt if (final := branch.final) is not None]
-        return min(found, key=lambda final: final.at_ms, default=None)
-
-    @property
-    def status(self) -> int:
-        """Its status; 0 if none."""
-        final = self.final
-        return final.status if final else 0
-
-    @property
-    def root_says(self) -> frozenset[str]:
-        """What Reasons and diagnostics on the upstream-most leg say."""
-        return frozenset(what for branch in self.attempt for what in says(branch))
-
-    @property
     def early_bye(self) -> Seen | None:
         """A BYE of the caller on an early dialog, with the failure that follows (RFC 3261 s.15)."""
         if self.final is None or any(branch.oks for branch in self.attempt):
             return None
-        answered = {ok.to_tag for branch in self.branches() for ok in branch.oks}
+        answered = {ok.to_tag for branch in self.branches for ok in branch.oks}
         return next((b for b in self.root.byes if self._from_caller(b) and b.to_tag not in answered), None)
 
     @property
     def offered(self) -> bool:
         """Whether an initial INVITE was captured: without one nothing says what was called, or whether it was."""
-        return any(branch.invite is not None for branch in self.branches())
+        return any(branch.invite is not None for branch in self.branches)
 
     @property
     def forked_upstream(self) -> bool:
@@ -186,32 +159,9 @@ class Case:
         """The called user's branches; all of them for a group that has no phone of its own."""
         return [leaf for leaf in self.leaves if leaf.user == self.primary] or self.leaves
 
-    @property
-    def deciding(self) -> list[Leaf]:
-        """The branches of the user whom the call reached last: they give a forwarded call its cause."""
-        people = [leaf for leaf in self.leaves if not leaf.machine] or self.leaves
-        started = max(people, key=lambda leaf: leaf.branch.first_ms)
-        parallel = [
-            leaf
-            for leaf in people
-            if not leaf.branch.ended_ms or leaf.branch.ended_ms > started.branch.first_ms
-        ]
-        users = {leaf.user for leaf in (*parallel, started)}
-        return [leaf for leaf in people if leaf.user in users]
-
-    @property
-    def told(self) -> list[Leaf]:
-        """The deciding branches; where a final of theirs was lost, what the caller was told stands for it."""
-        leaves = self.deciding
-        if any(leaf.end is End.OPEN for leaf in leaves):
-            return leaves + [
-                leaf for leaf in self.heads if leaf.branch not in {each.branch for each in leaves}
-            ]
-        return leaves
-
     def any_deciding(self, *ends: End) -> bool:
         """Whether a deciding branch ended so."""
-        return any(leaf.end in ends for leaf in self.told)
+        return not self.told_ends.isdisjoint(ends)
 
     @property
     def rang(self) -> bool:
@@ -224,7 +174,7 @@ class Case:
         return any(
             leaf.end is End.RANG_OUT or (leaf.end in {End.CANCELLED, End.ELSEWHERE} and leaf.rang)
             for leaf in self.deciding
-        ) or (self.status in {408, 480, 487, 504} and any(b.ringing_ms for b in self.branches()))
+        ) or (self.status in {408, 480, 487, 504} and any(b.ringing_ms for b in self.branches))
 
     @property
     def declined(self) -> Leaf | None:
@@ -258,19 +208,14 @@ class Case:
     def open_branch(self) -> bool:
         """A branch was answered by something and has no end."""
         return any(
-            branch.open for branch in self.branches() if branch.cseq == self.attempt[0].cseq or branch.parent
+            branch.open for branch in self.branches if branch.cseq == self.attempt[0].cseq or branch.parent
         )
-
-    def branches(self) -> Iterator[Branch]:
-        """Yield every branch of the call."""
-        for root in self.root.roots:
-            yield from root.tree()
 
     @property
     def rang_at_ms(self) -> int:
         """When the first phone rang; 0 if none did."""
-        sure = [branch.ringing_ms for branch in self.branches() if branch.ringing_ms]
-        return min(sure or [at_ms for branch in self.branches() if (at_ms := rang_ms(branch))], default=0)
+        sure = [branch.ringing_ms for branch in self.branches if branch.ringing_ms]
+        return min(sure or [at_ms for branch in self.branches if (at_ms := rang_ms(branch))], default=0)
 
     @property
     def ended_at_ms(self) -> int:
@@ -337,7 +282,7 @@ class Case:
         if human is None:
             return False
         phones = [child for child in human.branch.children if child.call_id != human.branch.call_id]
-        return any(Says.ELSEWHERE in says(phone) for phone in phones)
+        return any(Says.ELSEWHERE in phone.says for phone in phones)
 
     @property
     def cancelled_by_box(self) -> bool:
@@ -366,170 +311,3 @@ class Case:
     def exchange_notifies(self) -> bool:
         """An INFO to Exchange UM asked it for the missed-call item."""
         return any(m.method == "INFO" and m.ending and m.ending.machine for m in self.picture.seen)
-
-
-def build(picture: Picture, policy: Policy, *, behind: bool = False) -> Case:
-    """Return the case of the called user of a picture's root leg."""
-    leg = picture.root
-    first = called(leg.offer, policy)
-    case = Case(picture, leg, policy, first, [], behind=behind)
-    if "acd" in leg.offer.traits and not leg.offer.history:
-        case.primary = ""
-    case.leaves = _leaves(case, first)
-    case.heads = [Leaf(branch, first) for branch in case.attempt]
-    _judge_answers(case)
-    for leaf in (*case.leaves, *case.heads):
-        leaf.end = end_of(leaf)
-    for takeover in picture.takeovers:
-        oks = [ok for branch in takeover.branches for ok in branch.oks]
-        case.pickups.extend(sorted(oks, key=lambda ok: ok.at_ms)[:1])
-    return case
-
-
-def build_all(picture: Picture, policy: Policy) -> list[Case]:
-    """Return the cases of a call: the caller's own first, then those of the calls within it."""
-    return [build(picture, policy), *(build(later, policy, behind=True) for later in picture.later)]
-
-
-def _leaves(case: Case, primary: str) -> list[Leaf]:
-    bases = {}
-    for leg in case.picture.legs:
-        base = called(leg.offer, case.policy)
-        bases[leg.call_id] = primary if user_part(base) == user_part(primary) else base
-    leaves = []
-    names = _names(case)
-    superseded = _superseded(case.root)
-    for branch in case.branches():
-        if branch in superseded and not branch.children:
-            continue
-        answered_here = branch.oks and not any(_took(child) for child in branch.children)
-        if not branch.children or answered_here:
-            user = user_of(branch, bases.get(branch.call_id, primary), names)
-            leaves.append(Leaf(branch, user, _machine_called(case, branch, user)))
-    return leaves or [Leaf(branch, primary) for branch in case.attempt]
-
-
-def _names(case: Case) -> dict[str, str]:
-    """Return the users that the call is known to have been sent to, by their user part."""
-    given = [
-        contact
-        for branch in case.branches()
-        for final in branch.finals
-        if final.ending is not None
-        for contact in final.ending.contacts
-        if contact and contact != "voicemail"
-    ]
-    domain = host_part(case.primary)
-    given += [user for user in case.policy.users or () if host_part(user) == domain]
-    return {user_part(aor): aor for aor in given}
-
-
-def _took(child: Branch) -> bool:
-    """Whether a 2xx came from ``child`` or below it."""
-    return any(branch.oks for branch in child.tree())
-
-
-def _superseded(leg: Leg) -> set[Branch]:
-    """Return the roots after whose failure the caller tried again: one attempt (rows 20, 22)."""
-    last = leg.last_attempt
-    return {
-        root
-        for root in leg.roots
-        if root not in last and not root.oks and (root.final is None or root.final.status in RETRIED)
-    }
-
-
-def _judge_answers(case: Case) -> None:
-    """Mark which 2xx are a machine's and which do not count."""
-    dropped = _not_answered_tags(case)
-    for leaf in case.leaves:
-        if not leaf.branch.oks:
-            continue
-        ok = leaf.branch.oks[0]
-        leaf.machine = _machine(leaf)
-        if (ok.call_id, ok.to_tag) in dropped or _crossed(case, ok.at_ms):
-            leaf.discarded = "cancelled"
-        elif _escaped(case, leaf):
-            leaf.discarded = "escaped"
-
-
-def _not_answered_tags(case: Case) -> set[tuple[str, str]]:
-    """Dialogs that a server ended because their INVITE had been cancelled (Lync 5009, 5010)."""
-    return {
-        (message.call_id, message.to_tag)
-        for message in case.picture.seen
-        if message.method in {"ACK", "BYE"} and message.ending and Says.NOT_ANSWERED in message.ending.says
-    }
-
-
-def _crossed(case: Case, ok_ms: int) -> bool:
-    """Row 5: the caller cancelled, a 2xx crossed it, and he hung up at once (RFC 5407 s.3.1.2)."""
-    cancel = case.cancel
-    if cancel is None or cancel.at_ms > ok_ms:
-        return False
-    bye = case.bye_after(ok_ms, by_caller=True)
-    return bye is not None and bye.at_ms - ok_ms <= case.policy.crossing_s * 1000
-
-
-def _escaped(case: Case, leaf: Leaf) -> bool:
-    """Row 30: a mobile's voicemail answered at once and was dropped while other phones rang on."""
-    ok = leaf.branch.oks[0]
-    bye = next(
-        (
-            bye
-            for bye in case.byes
-            if bye.call_id == ok.call_id and bye.to_tag == ok.to_tag and bye.from_tag == ok.from_tag
-        ),
-        None,
-    )
-    if bye is None or bye.at_ms - ok.at_ms > case.policy.voicemail_escape_s * 1000:
-        return False
-    return any(
-        other is not leaf
-        and other.branch.provisionals
-        and (not other.branch.ended_ms or other.branch.ended_ms > bye.at_ms)
-        for other in case.leaves
-    )
-
-
-def _machine_called(case: Case, branch: Branch, user: str) -> str:
-    """Return what a branch was sent to, if that is known to be no person (RFC 4458; row 26)."""
-    policy = case.policy
-    offer = branch.offer
-    targets = {user} if offer is None else {user, offer.target}
-    if targets & policy.voicemail:
-        return "voicemail"
-    if offer is not None:
-        history = offer.history[-1:] if branch.children or branch.parent or len(offer.history) > 1 else ()
-        if "voicemail" in offer.traits or any(entry.voicemail for entry in history):
-            return "voicemail"
-    return "attendant" if targets & policy.attendants else ""
-
-
-def _machine(leaf: Leaf) -> str:
-    """Return what answered if no person did (row 29)."""
-    branch: Branch | None = leaf.branch
-    while branch is not None and branch.call_id == leaf.branch.call_id:
-        for ok in branch.oks:
-            if ok.ending and ok.ending.machine:
-                return ok.ending.machine
-        branch = branch.parent
-    return leaf.machine or _answered_by_box(leaf)
-
-
-def _answered_by_box(leaf: Leaf) -> str:
-    """A PBX that answered the caller while or after it rang phones, none of which answered, was no person."""
-    phones = [child for child in leaf.branch.children if child.call_id != leaf.branch.call_id]
-    if not phones:
-        return ""
-    ok_ms = leaf.branch.oks[0].at_ms
-    told = any(Says.ELSEWHERE in says(phone) for phone in phones)
-    if told or any(_stopped(phone) and abs(phone.ended_ms - ok_ms) <= TAKEOVER_MS for phone in phones):
-        return ""  # another phone took it, one that was not captured
-    if all(0 < phone.ended_ms <= ok_ms for phone in phones):
-        return "voicemail"
-    return "attendant"
-
-
-def _stopped(phone: Branch) -> bool:
-    return phone.cancel_known or any(final.status == 487 for final in phone.finals)

@@ -6,7 +6,7 @@ Rule 3: the last row is the catch-all: a branch that nothing ended is open.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -51,20 +51,17 @@ class Leaf:
     """Why its 2xx does not count: `cancelled` (row 5; Lync 5009, 5010) or `escaped` (row 30)."""
     end: End = End.OPEN
 
-    @property
-    def status(self) -> int:
-        """The failure's status; 0 if none."""
+    status: int = field(init=False)
+    """The failure's status; 0 if none."""
+
+    def __post_init__(self) -> None:
         final = self.branch.final
-        return final.status if final else 0
+        self.status = final.status if final else 0
 
     @property
     def rang(self) -> bool:
         """Whether its phone rang."""
         return bool(rang_ms(self.branch))
-
-    def says(self, what: Says) -> bool:
-        """Whether a Reason or diagnostic of its CANCEL or final says ``what``."""
-        return what in says(self.branch)
 
     @property
     def mark(self) -> str:
@@ -73,15 +70,6 @@ class Leaf:
         if final is None or final.ending is None:
             return ""
         return "dnd" if final.ending.dnd else "blocked" if final.ending.blocked else ""
-
-
-def says(branch: Branch) -> tuple[str, ...]:
-    """Return what the Reasons and diagnostics of a branch's CANCEL and finals say."""
-    told: tuple[str, ...] = ()
-    for message in (branch.cancel, *branch.finals):
-        if message is not None and message.ending is not None:
-            told += message.ending.says
-    return told
 
 
 PROMPT_MS = 1000
@@ -104,10 +92,10 @@ def rang_ms(branch: Branch) -> int:
     180 is ringing. 183 is weaker: from a server that then says 408 or 480 by itself it was an announcement
     (rows 9, 31).
     """
-    if branch.ringing_ms or reached(branch):
+    if branch.ringing_ms or not branch.progress_ms or reached(branch):
         return branch.alerted_ms
     final = branch.final
-    return 0 if final is not None and final.status in {408, 480} else branch.alerted_ms
+    return 0 if final is not None and final.status in {408, 480} else branch.progress_ms
 
 
 class Row(NamedTuple):
@@ -119,7 +107,8 @@ class Row(NamedTuple):
 
 
 def _says(*what: Says) -> Callable[[Leaf], bool]:
-    return lambda leaf: any(leaf.says(one) for one in what)
+    wanted = frozenset(what)
+    return lambda leaf: not wanted.isdisjoint(leaf.branch.says)
 
 
 def _status(*codes: int) -> Callable[[Leaf], bool]:
@@ -139,7 +128,7 @@ ROWS: tuple[Row, ...] = (
     Row(End.DECLINED,     _says(Says.DECLINED, Says.DECLINED_ELSEWHERE),          "RFC 3398 s.7.2.4.1; rows 15, 16"),
     Row(End.DECLINED,     lambda e: e.status == 603 and reached(e.branch),        "RFC 3261 s.21.6.2; row 13"),
     Row(End.REFUSED,      _status(603),                                           "row 14"),
-    Row(End.BUSY,         lambda e: e.status in {486, 600} or e.says(Says.BUSY),  "RFC 3261 s.21.4.24, s.21.6.1"),
+    Row(End.BUSY,         lambda e: e.status in {486, 600} or Says.BUSY in e.branch.says,  "RFC 3261 s.21.4.24, s.21.6.1"),
     Row(End.RANG_OUT,     _says(Says.RING_TIMEOUT, Says.VOICEMAIL_FAILED),        "Q.850 18, 19; Lync 5025, 52051"),
     Row(End.CANCELLED,    lambda e: e.branch.cancel_known,                        "RFC 3261 s.9"),
     Row(End.CHALLENGED,   _status(401, 407),                                      "RFC 3261 s.22"),
@@ -149,7 +138,7 @@ ROWS: tuple[Row, ...] = (
     Row(End.UNKNOWN_USER, lambda e: e.status in NO_SUCH_USER,                     "RFC 3261 s.21.4.5; row 10"),
     Row(End.UNKNOWN_USER, _says(Says.UNKNOWN_USER),                               "MS-OCER 1003, 4005"),
     Row(End.NO_RESPONSE,  _status(408),                                           "RFC 3261 s.16.8; row 8"),
-    Row(End.OFFLINE,      lambda e: e.status == 480 or e.says(Says.UNREACHABLE),  "RFC 3261 s.21.4.18; row 9"),
+    Row(End.OFFLINE,      lambda e: e.status == 480 or Says.UNREACHABLE in e.branch.says,  "RFC 3261 s.21.4.18; row 9"),
     Row(End.ERROR,        lambda e: e.status >= 400,                              "row 19"),
     Row(End.NO_RESPONSE,  lambda e: e.branch.silent and resent(e.branch),         "RFC 3261 s.17.1.1.2, Timer B"),
     Row(End.OPEN,         lambda e: True,                                         "catch-all"),

@@ -21,8 +21,9 @@ from msgspec import Struct
 from missedcall_common.sip.message import SipError
 from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMessage, Verdict
 
+from .build import build_all
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
-from .case import Case, build_all
+from .case import Case
 from .join import Index, Outline, goes_on_as, outline, rang_together, same_callee, took_instead
 from .picture import Picture, draw, order
 from .policy import Policy

@@ -11,7 +11,6 @@ Rule 3: nothing is judged here. Every list is in a fixed order (capture time, th
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from .seen import Offer, Seen
 
@@ -30,6 +29,8 @@ class Branch:
     src: str
     dst: str
     invite: Seen | None = None
+    offer: Offer | None = None
+    """What the INVITE said, if it was captured."""
     provisionals: list[Seen] = field(default_factory=list)
     oks: list[Seen] = field(default_factory=list)
     """2xx responses; of one not captured, the ACK or BYE that shows it."""
@@ -42,13 +43,53 @@ class Branch:
     acked: bool = False
     """An ACK with this branch: it was for a final from 300 on (RFC 3261 s.17.1.1.3)."""
     in_dialog: bool = False
+    says: tuple[str, ...] = ()
+    """What the Reasons and diagnostics of its CANCEL and finals say."""
+    ringing_ms: int = 0
+    """Capture time of the first 180; 0 if none."""
+    progress_ms: int = 0
+    """Capture time of the first 183; 0 if none."""
+    ended_ms: int = 0
+    """Capture time of its end: the first of CANCEL, failure and 2xx; 0 while it is open."""
     parent: "Branch | None" = None
     children: list["Branch"] = field(default_factory=list)
 
-    @property
-    def offer(self) -> Offer | None:
-        """What the INVITE said, if it was captured."""
-        return self.invite.offer if self.invite else None
+    def note(self, seen: Seen) -> None:
+        """Take up a message of this transaction; they come in order of capture."""
+        status = seen.status
+        if seen.method == "CANCEL":
+            self.cancel_known = True
+            if status or self.cancel is not None:
+                return
+            self.cancel = seen
+        elif status >= 300:
+            self.finals.append(seen)
+        elif status >= 200:
+            self.oks.append(seen)
+            self.ended_ms = self.ended_ms or seen.at_ms
+            return
+        elif status:
+            self.provisionals.append(seen)
+            if status == 180:
+                self.ringing_ms = self.ringing_ms or seen.at_ms
+            elif status == 183:
+                self.progress_ms = self.progress_ms or seen.at_ms
+            return
+        else:
+            if seen.to_tag:
+                self.in_dialog = True
+            elif self.invite is None:
+                self.invite, self.offer = seen, seen.offer
+            return
+        self.ended_ms = self.ended_ms or seen.at_ms
+        if seen.ending is not None:
+            self.says += seen.ending.says
+
+    def infer_ok(self, seen: Seen) -> None:
+        """Let a message stand for a 2xx that was not captured."""
+        if not self.oks:
+            self.ended_ms = min(self.ended_ms or seen.at_ms, seen.at_ms)
+        self.oks.append(seen)
 
     @property
     def final(self) -> Seen | None:
@@ -56,21 +97,9 @@ class Branch:
         return self.finals[0] if self.finals else None
 
     @property
-    def ringing_ms(self) -> int:
-        """Capture time of the first 180; 0 if none."""
-        return next((p.at_ms for p in self.provisionals if p.status == 180), 0)
-
-    @property
     def alerted_ms(self) -> int:
         """Capture time of the first 180, else of the first 183; 0 if none. 183 is weaker (row 31)."""
-        return self.ringing_ms or next((p.at_ms for p in self.provisionals if p.status == 183), 0)
-
-    @property
-    def ended_ms(self) -> int:
-        """Capture time of its end: the CANCEL, else the final response; 0 while it is open."""
-        final = self.final
-        times = [m.at_ms for m in (self.cancel, final, *self.oks[:1]) if m is not None]
-        return min(times) if times else 0
+        return self.ringing_ms or self.progress_ms
 
     @property
     def open(self) -> bool:
@@ -83,10 +112,12 @@ class Branch:
         return not (self.provisionals or self.oks or self.finals or self.acked)
 
     def tree(self) -> Iterator["Branch"]:
-        """Yield this branch and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.tree()
+        """Yield this branch and all below it, each above those below it."""
+        waiting = [self]
+        while waiting:
+            branch = waiting.pop()
+            yield branch
+            waiting.extend(reversed(branch.children))
 
 
 @dataclass(slots=True, eq=False)
@@ -235,22 +266,29 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
     branches: dict[tuple[int, str], Branch] = {}
     unmatched: list[Seen] = []
     byes: list[Seen] = []
+    from_tag = tag_of_any = ""
     for seen in messages:
         method = seen.method
-        if method in {"INVITE", "CANCEL", "ACK"}:
-            if method == "ACK":
-                unmatched.append(seen)
-                continue
+        if method == "INVITE" or method == "CANCEL":  # noqa: PLR1714 - for every message
             key = (seen.cseq, seen.branch)
             branch = branches.get(key)
             if branch is None:
-                src, dst = (seen.src, seen.dst) if not seen.status else (seen.dst, seen.src)
+                src, dst = (seen.dst, seen.src) if seen.status else (seen.src, seen.dst)
                 branch = branches[key] = Branch(
                     seen.branch, seen.cseq, call_id, seen.parent, seen.vias, seen.at_ms, src, dst
                 )
-            _note(branch, seen)
+            branch.note(seen)
+            tag_of_any = tag_of_any or seen.from_tag
+            if seen.offer is not None:
+                from_tag = from_tag or seen.from_tag
+        elif method == "ACK":
+            unmatched.append(seen)
         elif method == "BYE" and not seen.status:
             byes.append(seen)
+    calling = [branch for branch in branches.values() if not branch.in_dialog]
+    offer = next((branch.offer for branch in calling if branch.offer is not None), hint)
+    if not calling or offer is None:
+        return None
     acks = []
     for seen in unmatched:
         matched = branches.get((seen.cseq, seen.branch))
@@ -258,29 +296,32 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
             acks.append(seen)
         else:
             matched.acked = True
-    calling = [branch for branch in branches.values() if not branch.in_dialog]
-    offered = next((b.invite.offer for b in calling if b.invite and b.invite.offer), None)
-    offer = offered or hint
-    if not calling or offer is None:
-        return None
-    first = calling[0]
-    from_tag = next((m.from_tag for m in messages if m.method == "INVITE" and m.offer), "") or next(
-        (m.from_tag for m in messages if m.method in {"INVITE", "CANCEL"}), ""
-    )
+    first_ms = calling[0].first_ms
+    from_tag = from_tag or tag_of_any
     calling = [b for b in calling if b.invite or not _from_callee(b, from_tag)] or calling
     roots = _link(calling)
-    _infer_answers(calling, acks, byes)
+    if acks or byes:
+        _infer_answers(calling, acks, byes)
     return Leg(
         call_id,
         offer,
         from_tag,
-        first.first_ms,
+        first_ms,
         calling,
         roots,
         byes,
         [ack for ack in acks if ack.to_tag],
-        [list(group) for _, group in groupby(sorted(roots, key=_cseq), key=_cseq)],
+        _by_cseq(roots),
     )
+
+
+def _by_cseq(roots: list[Branch]) -> list[list[Branch]]:
+    if len(roots) == 1:
+        return [list(roots)]
+    attempts: dict[int, list[Branch]] = {}
+    for root in roots:
+        attempts.setdefault(root.cseq, []).append(root)
+    return [attempts[cseq] for cseq in sorted(attempts)]
 
 
 def _infer_answers(branches: list[Branch], acks: list[Seen], byes: list[Seen]) -> None:
@@ -300,11 +341,7 @@ def _infer_answers(branches: list[Branch], acks: list[Seen], byes: list[Seen]) -
         in_dialog = [b for b in branches if any(p.to_tag in tags for p in b.provisionals if p.to_tag)]
         answered = [b for b in in_dialog if not b.children] or in_dialog or branches[-1:]
         if not answered[-1].finals:
-            answered[-1].oks.append(message)
-
-
-def _cseq(branch: Branch) -> int:
-    return branch.cseq
+            answered[-1].infer_ok(message)
 
 
 def _from_callee(branch: Branch, from_tag: str) -> bool:
@@ -313,32 +350,13 @@ def _from_callee(branch: Branch, from_tag: str) -> bool:
     return bool(answers) and answers[0].from_tag != from_tag and answers[0].to_tag == from_tag
 
 
-def _note(branch: Branch, seen: Seen) -> None:
-    status = seen.status
-    if seen.method == "CANCEL":
-        branch.cancel_known = True
-        if not status and branch.cancel is None:
-            branch.cancel = seen
-    elif not status:
-        if seen.to_tag:
-            branch.in_dialog = True
-        elif branch.invite is None:
-            branch.invite = seen
-    elif status < 200:
-        branch.provisionals.append(seen)
-    elif status < 300:
-        branch.oks.append(seen)
-    else:
-        branch.finals.append(seen)
-
-
 def _link(branches: list[Branch]) -> list[Branch]:
     """Build the tree of one leg by its Via stacks; return the roots."""
     known = {(b.cseq, b.id): b for b in branches}
     roots = []
     for branch in branches:
         parent = known.get((branch.cseq, branch.parent_id)) if branch.parent_id else None
-        if parent is not None and parent is not branch and branch not in _ancestors(parent):
+        if parent is not None and not _is_above(branch, parent):
             branch.parent = parent
             parent.children.append(branch)
         else:
@@ -348,11 +366,12 @@ def _link(branches: list[Branch]) -> list[Branch]:
     return roots
 
 
-def _ancestors(branch: Branch) -> list[Branch]:
-    line = [branch]
-    while (parent := line[-1].parent) is not None and parent not in line:
-        line.append(parent)
-    return line
+def _is_above(branch: Branch, lower: Branch) -> bool:
+    """Whether ``lower`` is ``branch`` or hangs below it."""
+    at: Branch | None = lower
+    while at is not None and at is not branch:
+        at = at.parent
+    return at is not None
 
 
 def _link_by_box(roots: list[Branch], branches: list[Branch]) -> list[Branch]:
@@ -365,7 +384,7 @@ def _link_by_box(roots: list[Branch], branches: list[Branch]) -> list[Branch]:
             if b.call_id == root.call_id
             and b.first_ms <= root.first_ms
             and out_of(b, root)
-            and root not in _ancestors(b)
+            and not _is_above(root, b)
         ]
         same = [b for b in into if b.cseq == root.cseq] or into
         if same:
@@ -428,7 +447,7 @@ def _attach(leg: Leg, root: Leg, legs: list[Leg]) -> None:
             for other in legs
             if other is not leg
             for b in other.branches
-            if b.first_ms <= branch.first_ms and out_of(b, branch) and branch not in _ancestors(b)
+            if b.first_ms <= branch.first_ms and out_of(b, branch) and not _is_above(branch, b)
         ]
         parent = into[-1] if into else root.last_attempt[0]
         branch.parent = parent

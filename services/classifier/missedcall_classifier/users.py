@@ -6,11 +6,15 @@ Rule 2: a branch belongs to the user it was retargeted to; a Request-URI that is
 Rule 3: who is one of ours is configuration, never a lookup.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from .picture import Branch
 from .policy import Policy
 from .seen import Offer, Retarget
 
 
+@lru_cache(maxsize=16_384)  # the same few users are asked for at every comparison
 def user_part(aor: str) -> str:
     """Return the user of an address of record, lower case, without its scheme; numbers as they are."""
     name = aor.partition(":")[2].partition("@")[0]
@@ -53,20 +57,16 @@ def retargeted(offer: Offer) -> list[Retarget]:
     return [e for e in named if e.aor and not e.own_contact and not _is_hidden(e.aor)]
 
 
-def user_of(branch: Branch, base: str, names: dict[str, str]) -> str:
+def user_of(branch: Branch, base: str, above: str, names: Mapping[str, str]) -> str:
     """Return whose phone a branch is for.
 
     Args:
-        branch: The branch; its parents are looked at where its own INVITE does not say.
-        base: The user that the leg was for.
+        branch: The branch.
+        base: The user that its leg was for.
+        above: The user that the branch above it is for, ``base`` if there is none in this leg.
         names: Users that the call is known to have been sent to, by their user part.
     """
     offer = branch.offer
-    above = (
-        user_of(branch.parent, base, names)
-        if branch.parent and branch.parent.call_id == branch.call_id
-        else base
-    )
     if offer is None or not offer.target:
         return above
     if offer.history:
@@ -74,19 +74,33 @@ def user_of(branch: Branch, base: str, names: dict[str, str]) -> str:
         if last and last[0].aor != base and not _is_address(host_part(last[0].aor)):
             return last[0].aor
     target = offer.target
-    if user_part(target) == user_part(base):
+    name = user_part(target)
+    if name == user_part(base):
         return base
-    if user_part(target) == user_part(above):
+    if name == user_part(above):
         return above
-    if user_part(target) in names:
-        return names[user_part(target)]
+    if name in names:
+        return names[name]
     if _diverted_here(branch) and _is_address(host_part(target)):
         # A proxy that forwards and looks up the new target in one step writes only the contact's address.
-        return f"sip:{user_part(target)}@{host_part(base)}"
+        return f"sip:{name}@{host_part(base)}"
     same_domain = host_part(target) == host_part(base)
     if offer.contact_like and not (same_domain and not _is_address(host_part(target))):
         return above
     return target
+
+
+def provisioned(policy: Policy, domain: str) -> dict[str, str]:
+    """Return the provisioned users of a domain by their user part."""
+    return _by_domain(policy.users).get(domain, {}) if policy.users else {}
+
+
+@lru_cache(maxsize=4)
+def _by_domain(users: frozenset[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for aor in sorted(users):
+        found.setdefault(host_part(aor), {})[user_part(aor)] = aor
+    return found
 
 
 def ours(aor: str, policy: Policy) -> bool:
