@@ -58,8 +58,9 @@ class Call(Struct, array_like=True):
     """A message that may end the call came since the last look."""
     low_confidence: bool = False
     """Legs were joined by resemblance."""
-    covered: bool = False
-    """When it began, the box that it came out of held a call of the same caller, or for the same callee."""
+    held_by: tuple[str, str] = ("", "")
+    """When it began: source and destination of a call of the same caller, or for the same callee, whose box it
+    may come out of."""
     refused: int = 0
     """Messages beyond the limit, not kept."""
 
@@ -129,7 +130,7 @@ class Live:
         row.due_ms = min(row.due_ms, gone.due_ms)
         row.settling |= gone.settling
         row.low_confidence |= gone.low_confidence
-        row.covered = False
+        row.held_by = ("", "")
         row.refused += gone.refused
 
 

@@ -24,7 +24,7 @@ from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMe
 from .build import build_all
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
 from .case import Case
-from .join import Index, Outline, goes_on_as, outline, rang_together, same_callee, took_instead
+from .join import Index, Outline, goes_on_as, leaves, outline, rang_together, same_callee, took_instead
 from .picture import Picture, draw, order
 from .policy import Policy
 from .rules import wait_s
@@ -229,8 +229,9 @@ class Engine:
             index.add_parties(hint, row.key)
         if seen.offer is not None and seen.method == "INVITE":
             index.add_parties(seen.offer, row.key)
-            if not row.covered and seen.vias == 1:
-                row.covered = self._covered(live, Outline(seen, 0, 0, 0))
+            if not row.held_by[1] and seen.vias == 1:
+                upper = self._upstream(live, Outline(seen, 0, 0, 0))
+                row.held_by = (upper.src, upper.dst) if upper is not None else ("", "")
         if row.forget_ms and row.settling:
             row.forget_ms = 0
             self._closed -= 1
@@ -247,20 +248,25 @@ class Engine:
                 live = self._merge(live, other)
         return live
 
-    def _covered(self, live: Live, mine: Outline) -> bool:
-        """Whether a call of ours holds the box that this leg comes out of (decision 12)."""
+    def _upstream(self, live: Live, mine: Outline) -> Seen | None:
+        """Return the INVITE of a call of ours that holds the box which this leg comes out of (ADR 0005)."""
+        for _, theirs in self._relatives(live, mine):
+            offer = theirs.invite.offer
+            if offer is None or not goes_on_as(theirs, mine, self.policy.resemblance_window_s):
+                continue
+            if ours(called(offer, self.policy), self.policy):
+                return theirs.invite
+        return None
+
+    def _relatives(self, live: Live, mine: Outline) -> Iterator[tuple[Live, Outline]]:
+        """Yield the other calls of the same caller or for the same callee whose INVITE was captured."""
         if mine.invite.offer is None:
-            return False
+            return
         for key in self._index.relatives(mine.invite.offer):
             other = self._calls.get(key)
             theirs = outline(other.row.seen) if other is not None and other is not live else None
-            if theirs is None or theirs.invite.offer is None:
-                continue
-            if goes_on_as(theirs, mine, self.policy.resemblance_window_s) and ours(
-                called(theirs.invite.offer, self.policy), self.policy
-            ):
-                return True
-        return False
+            if other is not None and theirs is not None:
+                yield other, theirs
 
     def _may_join(self, key: str, seen: Seen) -> bool:
         """Whether a call takes a leg that names it weakly: it is open, and this is not its caller trying again."""
@@ -319,9 +325,8 @@ class Engine:
         if row.forget_ms and now_ms >= row.forget_ms:
             self._forget(live)
             return
-        if self.policy.join_by_resemblance and not row.low_confidence:
-            live = self._join_by_resemblance(live)
-            row = live.row
+        live = self._join_by_resemblance(live)
+        row = live.row
         picture = draw(row.seen, row.hints, self.policy.attendants)
         cases = self._cases(live, picture) if picture is not None else []
         if picture is None or not any(case.offered or case.rang for case in cases):
@@ -353,27 +358,30 @@ class Engine:
             keys = self._index.calls_to(user_part(case.offer.caller.uri))
             others = [self._calls[key] for key in keys if key in self._calls and key != live.row.key]
             case.picked_up_unseen = any(took_instead(o.row.seen, case.cancel.at_ms) for o in others)
-        case.covered = live.row.covered or self._covered(live, mine)
-        for key in self._index.relatives(case.offer):
-            other = self._calls.get(key)
-            theirs = outline(other.row.seen) if other is not None and other is not live else None
-            case.twins |= theirs is not None and rang_together(mine, theirs)
+        held = leaves(*live.row.held_by, mine.invite.src)
+        case.covered = held or self._upstream(live, mine) is not None
+        case.twins = any(rang_together(mine, theirs) for _, theirs in self._relatives(live, mine))
         return cases
 
     def _join_by_resemblance(self, live: Live) -> Live:
-        """Join a leg to the one that it continues, if the operator asked for it; it may be wrong."""
+        """Join what nothing but resemblance joins, marked as such.
+
+        Always the legs of a PBX to several devices of one user: he is to be told once. The leg that continues
+        another through a box only if the operator asked for it.
+        """
         mine = outline(live.row.seen)
-        if mine is None or mine.invite.offer is None:
+        if mine is None:
             return live
-        for key in self._index.relatives(mine.invite.offer):
-            other = self._calls.get(key)
-            theirs = outline(other.row.seen) if other is not None and other is not live else None
-            if other is None or theirs is None or not same_callee(mine, theirs):
+        window_s = self.policy.resemblance_window_s
+        for other, theirs in list(self._relatives(live, mine)):
+            if other.row.key not in self._calls or not same_callee(mine, theirs):
                 continue
-            apart_ms = abs(mine.invite.at_ms - theirs.invite.at_ms)
-            near = apart_ms <= self.policy.resemblance_window_s * 1000
-            window_s = self.policy.resemblance_window_s
-            if near and (goes_on_as(theirs, mine, window_s) or goes_on_as(mine, theirs, window_s)):
+            near = abs(mine.invite.at_ms - theirs.invite.at_ms) <= window_s * 1000
+            devices = mine.invite.vias == theirs.invite.vias == 1 and rang_together(mine, theirs)
+            asked = self.policy.join_by_resemblance and near
+            if devices or (
+                asked and (goes_on_as(theirs, mine, window_s) or goes_on_as(mine, theirs, window_s))
+            ):
                 live = self._merge(live, other)
                 live.row.low_confidence = True
         return live

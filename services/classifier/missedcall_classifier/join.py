@@ -164,24 +164,31 @@ def _nearer(seen: Seen) -> tuple[int, int, str]:
 
 
 def rang_together(one: Outline, other: Outline) -> bool:
-    """Whether two unjoined legs of one caller look like a ring group (row 36).
+    """Whether two unjoined legs of one caller look like one call that a PBX sent to several phones (row 36).
 
-    They left one box for two callees at the same time, and ended at the same time: by the caller, or because
-    one of them answered.
+    They left one box at the same time, and ended at the same time: by the caller, or because one answered. For
+    one callee they are his devices; for several, a ring group.
     """
     first, second = one.invite, other.invite
     if abs(first.at_ms - second.at_ms) > MEMBER_MS or not _same_box(first, second):
         return False
-    if same_callee(one, other) or not same_caller(one, other):
+    if not same_caller(one, other):
         return False
-    ends = (other.answered_ms, other.ended_ms)
-    return any(end and abs(end - one.ended_ms) <= MEMBER_MS for end in ends)
+    mine, theirs = (one.answered_ms, one.ended_ms), (other.answered_ms, other.ended_ms)
+    return any(end and at and abs(end - at) <= MEMBER_MS for end in mine for at in theirs)
 
 
 def _same_box(one: Seen, other: Seen) -> bool:
     if one.src == other.src:
         return bool(one.src)
     return host(one.src) == host(other.src) != host(one.dst)
+
+
+def leaves(into_src: str, into_dst: str, out_src: str) -> bool:
+    """Whether a message from ``out_src`` leaves the box that one from ``into_src`` to ``into_dst`` entered."""
+    if not into_dst or not out_src:
+        return False
+    return into_dst == out_src or host(into_src) != host(into_dst) == host(out_src)
 
 
 def goes_on_as(upper: Outline, lower: Outline, window_s: float) -> bool:
@@ -193,7 +200,7 @@ def goes_on_as(upper: Outline, lower: Outline, window_s: float) -> bool:
     into, out = upper.invite, lower.invite
     if not into.dst or not out.src or out.at_ms < into.at_ms:
         return False
-    if into.dst != out.src and not host(into.src) != host(into.dst) == host(out.src):
+    if not leaves(into.src, into.dst, out.src):
         return False
     if upper.over_ms and out.at_ms > upper.over_ms:
         return False

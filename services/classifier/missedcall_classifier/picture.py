@@ -201,7 +201,10 @@ def draw(
     behind = [leg for leg in plain[1:] if _begins_after_answer(leg, root)]
     queue = root.offer.to in queues or _is_queue(root, behind)
     for leg in plain[1:]:
-        if _continues(leg, root):
+        if _beside(leg, root):
+            root.roots.extend(leg.roots)
+            root.attempts[-1].extend(leg.roots)
+        elif _continues(leg, root):
             root.roots.extend(leg.roots)
             root.attempts.extend(leg.attempts)
             root.byes.extend(leg.byes)
@@ -247,6 +250,19 @@ def _is_queue(root: Leg, behind: list[Leg]) -> bool:
         return True
     agents = {leg.offer.to for leg in behind if _same_caller(leg, root) and not leg.offer.referred_by}
     return len(agents) > 1
+
+
+BESIDE_MS = 2000
+"""Legs to one user's devices begin this close to each other. Less: a busy PBX takes longer. More: a redial is
+one of them."""
+
+
+def _beside(leg: Leg, root: Leg) -> bool:
+    """Whether a PBX made the leg beside the root leg, for another device of the same user."""
+    mine, theirs = root.roots[0], leg.roots[0]
+    if not mine.src or mine.src != theirs.src or abs(leg.first_ms - root.first_ms) > BESIDE_MS:
+        return False
+    return root.offer.to.partition("@")[0] == leg.offer.to.partition("@")[0]
 
 
 def _continues(leg: Leg, root: Leg) -> bool:

@@ -40,8 +40,7 @@ class Rule(NamedTuple):
 def _not_admitted(case: Case) -> bool:
     if case.status in {401, 407}:
         return True
-    forwarded = any(branch.children for branch in case.attempt) or case.forked_upstream
-    return case.status == 403 and (case.challenged_before or not forwarded) and not _blocked(case)
+    return case.status == 403 and (case.challenged_before or not case.rang) and not _blocked(case)
 
 
 def _blocked(case: Case) -> bool:
