@@ -130,7 +130,7 @@ class Live:
         row.due_ms = min(row.due_ms, gone.due_ms)
         row.settling |= gone.settling
         row.low_confidence |= gone.low_confidence
-        row.held_by = ("", "")
+        row.held_by = row.held_by if row.held_by[1] else gone.held_by
         row.refused += gone.refused
 
 

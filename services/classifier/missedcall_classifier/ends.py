@@ -79,11 +79,22 @@ he declined."""
 
 
 def reached(branch: Branch) -> bool:
-    """Whether the request got beyond the first server: forwarded, rang, or was ended in a person's time."""
-    if branch.parent is not None or branch.children or branch.vias > 1 or branch.ringing_ms:
+    """Whether the request got to a phone, beyond the server that knows the user (rows 13, 14)."""
+    if branch.ringing_ms:
         return True
+    forwarded = branch.parent is not None or bool(branch.children) or branch.vias > 1
     final = branch.final
-    return final is not None and final.status == 603 and final.at_ms - branch.first_ms >= PROMPT_MS
+    if final is not None and final.at_ms - branch.first_ms >= PROMPT_MS:
+        return forwarded or final.status == 603
+    return forwarded and not _for_the_user(branch)
+
+
+def _for_the_user(branch: Branch) -> bool:
+    """Whether the last INVITE seen still names the user himself and none of his devices: a server has it."""
+    offer = branch.offer
+    if offer is None or branch.children:
+        return False
+    return offer.target == offer.to and not offer.contact_like
 
 
 def rang_ms(branch: Branch) -> int:

@@ -24,7 +24,17 @@ from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMe
 from .build import build_all
 from .call import Call, Live, StateError, call_ids, decode_row, encode_row
 from .case import Case
-from .join import Index, Outline, goes_on_as, leaves, outline, rang_together, same_callee, took_instead
+from .join import (
+    Index,
+    Outline,
+    goes_on_as,
+    leaves,
+    outline,
+    rang_beside,
+    rang_together,
+    same_callee,
+    took_instead,
+)
 from .picture import Picture, draw, order
 from .policy import Policy
 from .rules import wait_s
@@ -351,7 +361,7 @@ class Engine:
         """Build the cases; mark the first if other calls may be legs of the same one (decision 12)."""
         cases = build_all(picture, self.policy)
         case = cases[0]
-        mine = outline(live.row.seen) if len(picture.all_legs) == 1 else None
+        mine = outline(live.row.seen) if len(picture.all_legs) == 1 or live.row.low_confidence else None
         if mine is None:
             return cases
         if case.cancel is not None and case.offer.caller.uri:
@@ -377,7 +387,7 @@ class Engine:
             if other.row.key not in self._calls or not same_callee(mine, theirs):
                 continue
             near = abs(mine.invite.at_ms - theirs.invite.at_ms) <= window_s * 1000
-            devices = mine.invite.vias == theirs.invite.vias == 1 and rang_together(mine, theirs)
+            devices = rang_beside(mine, theirs)
             asked = self.policy.join_by_resemblance and near
             if devices or (
                 asked and (goes_on_as(theirs, mine, window_s) or goes_on_as(mine, theirs, window_s))
@@ -450,5 +460,6 @@ def _age(live: Live) -> tuple[int, str]:
 
 
 def _retargeted(invite: Seen) -> bool:
-    """Whether a leg comes from a box that rings one user after another."""
-    return invite.offer is not None and len(invite.offer.history) > 1
+    """Whether a leg comes from a box, or by a REFER, that tries one user after another."""
+    offer = invite.offer
+    return offer is not None and (len(offer.history) > 1 or bool(offer.referred_by))

@@ -2,8 +2,8 @@
 
 Rule 1: a Call-ID belongs to one call. Legs are joined by the identifiers their INVITEs carry, strongest first:
         HEP correlation id, Session-ID, a Call-ID suffix, copied headers, Replaces (docs/deciding.md).
-Rule 2: a conversation's identifier and a history that begins alike outlive their call: they join only a call
-        that is still open.
+Rule 2: a conversation's identifier, a history that begins alike, and one REFER's target and recall outlive
+        their call: they join only a call that is still open.
 Rule 3: what only resembles is not joined unless the operator says so; it is marked, so that an unjoined
         member of a ring group is not told of a call that somebody else took.
 """
@@ -19,7 +19,7 @@ from .policy import Policy
 from .seen import Offer, Seen
 from .users import user_part
 
-WEAK = ("conversation:", "history:")
+WEAK = ("conversation:", "history:", "referred:")
 
 RECENT = 16
 """Calls of one caller, and for one callee, that are compared with another. Less misses a large ring group; more
@@ -176,6 +176,18 @@ def rang_together(one: Outline, other: Outline) -> bool:
         return False
     mine, theirs = (one.answered_ms, one.ended_ms), (other.answered_ms, other.ended_ms)
     return any(end and at and abs(end - at) <= MEMBER_MS for end in mine for at in theirs)
+
+
+def rang_beside(one: Outline, other: Outline) -> bool:
+    """Whether two unjoined legs of one caller, for one callee, left a PBX at the same time for two devices.
+
+    To one next hop they are two calls that show the same number.
+    """
+    first, second = one.invite, other.invite
+    if not first.vias == second.vias == 1 or first.dst == second.dst or not _same_box(first, second):
+        return False
+    near = abs(first.at_ms - second.at_ms) <= MEMBER_MS
+    return near and same_caller(one, other) and same_callee(one, other)
 
 
 def _same_box(one: Seen, other: Seen) -> bool:

@@ -258,9 +258,12 @@ def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) ->
         diversions = tuple(Retarget(aor=d.aor, reason=d.reason.lower()) for d in reversed(found))
     replaces = h.parse_replaces(names["replaces"][0]) if "replaces" in names else None
     caller = _caller(head)
+    referred_by = address_of_record(_uri(head.first("referred-by"))) if "referred-by" in names else ""
     links = _links(head, message, link_headers)
     if len(history) > 1 and caller.uri:
         links = (*links, f"history:{caller.uri} {history[0].aor}")
+    elif referred_by and caller.uri:
+        links = (*links, f"referred:{caller.uri} {referred_by}")
     return Offer(
         to=address_of_record(to_uri),
         caller=caller,
@@ -268,7 +271,7 @@ def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) ->
         contact_like=_contact_like(target),
         history=history,
         diversions=diversions,
-        referred_by=address_of_record(_uri(head.first("referred-by"))) if "referred-by" in names else "",
+        referred_by=referred_by,
         replaces=replaces.call_id if replaces else "",
         media=h.media_types(head.body) if head.body else (),
         traits=_traits(head, target, to_uri),
@@ -284,6 +287,7 @@ def _contact_like(uri: SipUri) -> bool:
         or host.startswith("[")
         or host.replace(".", "").isdigit()
         or host.endswith(".invalid")  # RFC 7118 s.5: WebSocket clients
+        or uri.params.get("opaque", "").lower().startswith("user:epid")  # Lync
         or not uri.params.keys().isdisjoint({"ob", "rinstance", "line", "transport", "alias", "gr"})
     )
 

@@ -42,7 +42,7 @@ def called(offer: Offer, policy: Policy) -> str:
     """Return the address of record that the caller called; "" if only a machine knows (row 33)."""
     if offer.history:
         first = min(offer.history, key=_by_index)
-        if first.aor and not _is_address(host_part(first.aor)) and not _is_hidden(first.aor):
+        if first.aor and not first.own_contact and not _is_hidden(first.aor):
             return first.aor
     if offer.diversions and offer.diversions[0].aor:
         return offer.diversions[0].aor
@@ -71,7 +71,8 @@ def user_of(branch: Branch, base: str, above: str, names: Mapping[str, str]) -> 
         return above
     if offer.history:
         last = retargeted(offer)[-1:]
-        if last and last[0].aor != base and not _is_address(host_part(last[0].aor)):
+        same_host = last and host_part(last[0].aor) == host_part(base)
+        if last and last[0].aor != base and (same_host or not _is_address(host_part(last[0].aor))):
             return last[0].aor
     target = offer.target
     name = user_part(target)
