@@ -186,7 +186,7 @@ def _ends(*ends: End) -> Callable[[Case], bool]:
 RULES: tuple[Rule, ...] = (
     # -- no call, or not for us
     Rule("conference",          "not-a-call", "", lambda c: "conference" in c.offer.traits,                        _invite, "row 46; MS-CONFBAS"),
-    Rule("instant-message",     "not-a-call", "", lambda c: c.offer.silent, _invite, "RFC 4975 s.8; row 46"),
+    Rule("instant-message",     "not-a-call", "", lambda c: c.offer.silent or "instant-message" in c.offer.traits, _invite, "RFC 4975 s.8; row 46"),
     Rule("emergency",           "not-a-call", "", _emergency,                                                      _invite, "RFC 5031; row 48"),
     Rule("feature-code",        "not-a-call", "", _feature_code,                                                   _invite, "row 53"),
     Rule("self-call",           "not-a-call", "", lambda c: bool(c.primary) and c.offer.caller.uri == c.primary,   _invite, "row 53"),

@@ -306,8 +306,11 @@ def _traits(head: SipHead, target: SipUri, to_uri: str) -> tuple[str, ...]:
     opaque = target.params.get("opaque", "").lower()
     if opaque.startswith(("app:conf", "app:chat")) or head.request_uri.lower().startswith("conf:"):
         found.append("conference")
-    if "conf-invite" in head.first("content-type").lower():
+    kind = head.first("content-type").lower()
+    if "conf-invite" in kind:
         found.append("conference")
+    if kind.startswith("text/"):
+        found.append("instant-message")
     if head.request_uri.lower().startswith("urn:service:sos") or to_uri.lower().startswith("urn:service:sos"):
         found.append("emergency")  # RFC 5031 s.4.2
     if "psap-callback" in head.first("priority").lower():
