@@ -22,7 +22,7 @@ from missedcall_common.sip.message import SipError
 from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMessage, Verdict
 
 from .build import build_all
-from .call import Call, Live, StateError, call_ids, decode_row, encode_row
+from .call import Call, Live, Ruled, StateError, call_ids, decode_row, encode_row
 from .case import Case
 from .join import (
     Index,
@@ -174,9 +174,11 @@ class Engine:
     # -- observing ---------------------------------------------------------------------------------
 
     def _note_sequence(self, batch: CaptureBatch) -> None:
+        """Note where batches are missing: a hole in a sequence, or a collector that began anew."""
         incarnation, expected = self._meta.sequences.get(batch.collector, (batch.incarnation, batch.sequence))
-        if incarnation == batch.incarnation and batch.sequence > expected:
-            self.counts["gap"] += batch.sequence - expected
+        anew = incarnation != batch.incarnation
+        if anew or batch.sequence > expected:
+            self.counts["gap"] += 1 if anew else batch.sequence - expected
             self._meta.gaps = [*self._meta.gaps, batch.clock_ms][-MAX_GAPS:]
         self._meta.sequences[batch.collector] = (batch.incarnation, batch.sequence + 1)
 
@@ -335,6 +337,13 @@ class Engine:
         if row.forget_ms and now_ms >= row.forget_ms:
             self._forget(live)
             return
+        try:
+            self._judge(live, now_ms, decisions, force=force)
+        except Exception:  # noqa: BLE001 - a mistake in a rule must cost one call, not every restart
+            self.counts["rule-failed"] += 1
+            self._give_up(live, now_ms, decisions)
+
+    def _judge(self, live: Live, now_ms: int, decisions: list[Decision], *, force: bool) -> None:
         live = self._join_by_resemblance(live)
         row = live.row
         picture = draw(row.seen, row.hints, self.policy.attendants)
@@ -356,6 +365,31 @@ class Engine:
             self._schedule(live)
             return
         self._decide(live, picture, cases, now_ms, decisions)
+
+    def _give_up(self, live: Live, now_ms: int, decisions: list[Decision]) -> None:
+        """Close a call that our own rules failed on: incomplete, by name, and nobody is told."""
+        row = self._calls.get(live.row.key, live).row
+        offer = next((seen.offer for seen in row.seen if seen.offer), None) or next(
+            iter(row.hints.values()), None
+        )
+        row.settling = False
+        self._close(row, now_ms)
+        self._schedule(live)
+        if offer is None or row.ruled:
+            return
+        first = min(row.seen, key=order)
+        row.ruled[offer.to] = Ruled("incomplete", "rule-failed")
+        verdict = Verdict(
+            call_id=first.call_id,
+            callee=offer.to,
+            outcome="incomplete",
+            rule="rule-failed",
+            rang_at=first.at_ms / 1000,
+            decided_at=now_ms / 1000,
+            policy=self._digest,
+        )
+        self.counts["outcome-incomplete"] += 1
+        decisions.append(Decision(tuple(call_ids(row.seen)), (verdict,), ()))
 
     def _cases(self, live: Live, picture: Picture) -> list[Case]:
         """Build the cases; mark the first if other calls may be legs of the same one (decision 12)."""

@@ -34,9 +34,10 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         # Deciding
         "noise-method": "Messages of methods that decide no call: OPTIONS, REGISTER, SUBSCRIBE ...",
         "duplicate": "Repeats: retransmissions, and one message captured at several points",
-        "gap": "Batches that never came, by the collectors' sequence numbers",
+        "gap": "Batches that never came: holes in a collector's sequence, and its restarts",
         "invite-unseen": "Messages of calls whose INVITE was not captured, or that were decided long ago",
         "verdicts": "Decided calls and users",
+        "rule-failed": "Calls on which one of our own rules failed: closed as incomplete, nobody is told",
         "undecidable": "Messages that made a decision fail and were set aside, so that the rest goes on",
         "facts": "Missed calls published, retractions included",
         "outcome-": "Decided calls and users, by outcome",
