@@ -31,6 +31,7 @@ _CODES = {
     11: "B",
     12: "I",
 }
+_FIXED = frozenset(_CODES)
 _chunk = struct.Struct("!IH").unpack_from  # vendor << 16 | type, length with these 6 bytes
 
 
@@ -89,23 +90,18 @@ def decode_v3(frame: bytes) -> HepPacket:
     if layout is not None:
         at, values, mask, headers, addresses_first = layout
         if at <= end and int.from_bytes(frame[6:at], "big") & mask == headers:
-            if addresses_first:
-                return _packet(_chunks(frame, at, end), *values(frame, 6))
-            (
-                protocol,
-                source_port,
-                destination_port,
-                seconds,
-                micros,
-                protocol_type,
-                agent_id,
-                source,
-                destination,
-            ) = values(frame, 6)
-            return _packet(
-                _chunks(frame, at, end), protocol, source, destination, source_port, destination_port,
-                seconds, micros, protocol_type, agent_id,
-            )  # fmt: skip
+            chunks = _chunks(frame, at, end)
+            if not _FIXED.isdisjoint(chunks):
+                pass  # one of the run comes again: the last counts, so all are read by the loop
+            elif addresses_first:
+                return _packet(chunks, *values(frame, 6))
+            else:
+                (protocol, source_port, destination_port, seconds, micros, protocol_type, agent_id,
+                 source, destination) = values(frame, 6)  # fmt: skip
+                return _packet(
+                    chunks, protocol, source, destination, source_port, destination_port,
+                    seconds, micros, protocol_type, agent_id,
+                )  # fmt: skip
     chunks = _chunks(frame, 6, end)
     chunks.pop(1, None)  # the addresses' own length says it
     protocol, source_port, destination_port, seconds, micros, protocol_type, agent_id = (

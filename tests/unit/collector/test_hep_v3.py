@@ -33,6 +33,17 @@ def test_chunks_may_come_in_any_order():
     assert hep.decode(frame(*reversed(chunks))) == hep.decode(sample)
 
 
+@pytest.mark.parametrize("at", [6, 40, 56, None])
+def test_of_a_repeated_chunk_the_last_counts_wherever_it_stands(at):
+    sample = kamailio_v3(SIP)
+    later = chunk(9, struct.pack("!I", 1_700_000_777))
+    body = sample[6:] + later if at is None else sample[6:at] + chunk(9, bytes(4)) + sample[at:]
+    packet = hep.decode(frame(body))
+
+    assert packet.captured_ms == (1_700_000_777_123 if at is None else 1_700_000_000_123)
+    assert packet.payload == SIP
+
+
 def test_unknown_chunks_are_skipped_and_kept():
     packet = hep.decode(
         frame(chunk(0x12, b"\0\x64"), chunk(0x0F, SIP), chunk(0x29, b"group"), chunk(0x7777, b""))
