@@ -48,4 +48,6 @@ def rows_of(engine: Engine, rows: dict[str, bytes] | None = None) -> dict[str, b
 def memory_of(engine: Engine) -> int:
     """Return how many names and calls an engine holds."""
     index = engine._index
-    return len(engine._calls) + len(index._calls) + len(index._parties) + len(engine._due)
+    return (
+        len(engine._calls) + len(index._calls) + len(index._callers) + len(index._callees) + len(engine._due)
+    )

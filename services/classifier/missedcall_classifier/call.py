@@ -17,8 +17,6 @@ from .seen import Offer, Seen
 VERSION = 1
 """Of the state row. Raise it when a field changes its meaning; appending one with a default needs nothing."""
 
-Identity = tuple[str, int, str, str, int, str]
-
 SETTLES = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
 """Requests after which the call may be over: look again when the dust has settled."""
 
@@ -38,7 +36,7 @@ class Ruled(Struct, array_like=True, gc=False):
     verdict_revision: int = 1
 
 
-class Call(Struct, array_like=True):
+class Call(Struct, array_like=True, gc=False):
     """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
 
     key: str
@@ -65,33 +63,39 @@ class Call(Struct, array_like=True):
     """Messages beyond the limit, not kept."""
 
 
-def identity(seen: Seen) -> Identity:
-    """Return what makes two captured messages the same one.
+class Live(Struct, gc=False):
+    """A call at work."""
 
-    A transaction's messages are told apart by method, status and To-tag; the branch is per hop (RFC 3261
-    s.17.1.3, s.17.2.3), so the same message on two hops stays two.
-    """
-    return (seen.branch, seen.cseq, seen.method, seen.call_id, seen.status, seen.to_tag)
+    row: Call
+    scheduled_ms: int = 0
+    """When the engine will look at it next; 0 if it is in no queue."""
 
+    def find(self, seen: Seen) -> Seen | None:
+        """Return the message of which ``seen`` is a copy.
 
-class Live:
-    """A call at work: its row, and the index over its messages."""
+        A transaction's messages are told apart by method, status and To-tag; the branch is per hop (RFC 3261
+        s.17.1.3, s.17.2.3), so the same message on two hops stays two.
+        """
+        status, branch = seen.status, seen.branch
+        for known in self.row.seen:
+            if (
+                known.status == status
+                and known.branch == branch
+                and known.method == seen.method
+                and known.to_tag == seen.to_tag
+                and known.cseq == seen.cseq
+                and known.call_id == seen.call_id
+            ):
+                return known
+        return None
 
-    __slots__ = ("index", "row", "scheduled_ms")
-
-    def __init__(self, row: Call) -> None:
-        self.row = row
-        self.scheduled_ms = -1
-        self.index: dict[Identity, Seen] = {identity(seen): seen for seen in row.seen}
-
-    def note_copy(self, seen: Seen, received_ms: int) -> Seen | None:
-        """Note a message that the set may have already; return the known one, None if it is new."""
-        known = self.index.get(identity(seen))
-        if known is not None:
-            _merge_copy(known, seen)
-            if 100 < seen.status < 200:  # refreshed while it rings or waits (RFC 3261 s.13.3.1.1)
-                self.row.last_ms = max(self.row.last_ms, received_ms)
-        return known
+    def note_copy(self, known: Seen, copy: Seen, received_ms: int) -> bool:
+        """Note another sighting of a message of the set; return whether that changed anything."""
+        changed = _merge_copy(known, copy)
+        if 100 < copy.status < 200 and received_ms > self.row.last_ms:
+            self.row.last_ms = received_ms  # refreshed while it rings or waits (RFC 3261 s.13.3.1.1)
+            return True
+        return changed
 
     def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
         """Add a message that is new to the set; return whether there was room for it.
@@ -102,7 +106,6 @@ class Live:
         if len(row.seen) >= policy.max_messages_per_call:
             row.refused += 1
             return False
-        self.index[identity(seen)] = seen
         row.seen.append(seen)
         row.last_ms = max(row.last_ms, received_ms)
         final = seen.status >= 200 and seen.method == "INVITE"
@@ -115,10 +118,9 @@ class Live:
 
     def absorb(self, other: "Live") -> None:
         """Take over another call that turned out to be this one."""
-        for key, seen in other.index.items():
-            known = self.index.get(key)
+        for seen in other.row.seen:
+            known = self.find(seen)
             if known is None:
-                self.index[key] = seen
                 self.row.seen.append(seen)
             else:
                 _merge_copy(known, seen)
@@ -139,25 +141,36 @@ MAX_LINKS = 16
 More: a sender who writes a new one into every copy fills the memory."""
 
 
-def _merge_copy(known: Seen, copy: Seen) -> None:
+def _merge_copy(known: Seen, copy: Seen) -> bool:
     """Keep the earliest sighting; remember the latest of an INVITE (its retransmissions are evidence).
 
     What only one capture point knows of the leg, its correlation id, counts for both.
     """
+    changed = False
+    if copy.offer is not None or copy.ending is not None:
+        changed = _merge_links(known, copy)
+    if known.method == "INVITE" and not known.status:
+        latest = max(known.again_ms or known.at_ms, copy.again_ms or copy.at_ms, known.at_ms, copy.at_ms)
+        changed |= latest != known.again_ms
+        known.again_ms = latest
+    if (copy.at_ms, copy.src, copy.dst) < (known.at_ms, known.src, known.dst):
+        known.at_ms, known.src, known.dst = copy.at_ms, copy.src, copy.dst
+        changed = True
+    return changed
+
+
+def _merge_links(known: Seen, copy: Seen) -> bool:
     if known.offer is not None and copy.offer is not None:
         links = _union(known.offer.links, copy.offer.links)
         if links != known.offer.links:
             known.offer = structs.replace(known.offer, links=links)
+            return True
     if known.ending is not None and copy.ending is not None:
         links = _union(known.ending.links, copy.ending.links)
         if links != known.ending.links:
             known.ending = structs.replace(known.ending, links=links)
-    if known.method == "INVITE" and not known.status:
-        latest = max(known.again_ms or known.at_ms, copy.again_ms or copy.at_ms, known.at_ms, copy.at_ms)
-        known.again_ms = latest
-    known.at_ms, known.src, known.dst = min(
-        (known.at_ms, known.src, known.dst), (copy.at_ms, copy.src, copy.dst)
-    )
+            return True
+    return False
 
 
 def _union(links: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from .join import (
     Outline,
     goes_on_as,
     leaves,
+    names_more,
     outline,
     rang_beside,
     rang_together,
@@ -112,13 +113,7 @@ class Engine:
                 continue
             call = decode_row(row)
             live = self._calls[key] = Live(call)
-            for hint in call.hints.values():
-                self._index.add(hint.links, key)
-                self._index.add_parties(hint, key)
-            for seen in call.seen:
-                self._index.add(self._index.links(seen), key)
-                if seen.offer is not None and seen.method == "INVITE":
-                    self._index.add_parties(seen.offer, key)
+            self._index.enter(call)
             if call.forget_ms:
                 self._closed += 1
             self._schedule(live)
@@ -194,11 +189,12 @@ class Engine:
         received = message.received_ms
         key = self._index.by_call_id(seen.call_id)
         live = self._calls[key] if key is not None else None
-        known = live.note_copy(seen, received) if live is not None else None
+        known = live.find(seen) if live is not None else None
         if live is not None and known is not None:
             self.counts["duplicate"] += 1
-            self._dirty[live.row.key] = None
-            if _names_more(seen):
+            if live.note_copy(known, seen, received):
+                self._dirty[live.row.key] = None
+            if names_more(seen):
                 links = self._index.links(known)
                 joined = self._joined(known, live, links) or live
                 self._index.add(links, joined.row.key)
@@ -217,7 +213,7 @@ class Engine:
     def _add(self, seen: Seen, live: Live | None, received_ms: int, hint: Offer | None) -> None:
         """Add a new message to the call that it belongs to; only what the call keeps is indexed."""
         index = self._index
-        names = live is None or _names_more(seen)
+        names = live is None or names_more(seen)
         links = index.links(seen) + list(hint.links if hint else ()) if names else []
         if names:
             live = self._joined(seen, live, links)
@@ -300,15 +296,8 @@ class Engine:
         kept.absorb(gone)
         self._closed -= len(closed)
         kept.row.forget_ms = 0
-        for hint in gone.row.hints.values():
-            self._index.add(hint.links, kept.row.key)
-            self._index.remove_parties(hint, gone.row.key)
-            self._index.add_parties(hint, kept.row.key)
-        for seen in gone.row.seen:
-            self._index.add(self._index.links(seen), kept.row.key)
-            if seen.offer is not None and seen.method == "INVITE":
-                self._index.remove_parties(seen.offer, gone.row.key)
-                self._index.add_parties(seen.offer, kept.row.key)
+        self._index.leave(gone.row)
+        self._index.enter(kept.row)
         del self._calls[gone.row.key]
         self._dirty[gone.row.key] = None
         self._dirty[kept.row.key] = None
@@ -318,17 +307,24 @@ class Engine:
     # -- deciding ----------------------------------------------------------------------------------
 
     def _schedule(self, live: Live) -> None:
-        if live.scheduled_ms != live.row.due_ms:
-            live.scheduled_ms = live.row.due_ms
-            heapq.heappush(self._due, (live.row.due_ms, live.row.key))
+        """Queue a call to be looked at; one that is queued for earlier is put off when its turn comes."""
+        due_ms = live.row.due_ms
+        if not live.scheduled_ms or due_ms < live.scheduled_ms:
+            live.scheduled_ms = due_ms
+            heapq.heappush(self._due, (due_ms, live.row.key))
 
     def _run_due(self, now_ms: int, decisions: list[Decision]) -> None:
         due = self._due
         while due and due[0][0] <= now_ms:
             at_ms, key = heapq.heappop(due)
             live = self._calls.get(key)
-            if live is not None and live.row.due_ms == at_ms:
+            if live is None or live.scheduled_ms != at_ms:
+                continue  # forgotten, or queued anew for earlier
+            live.scheduled_ms = 0
+            if live.row.due_ms <= at_ms:
                 self._look(live, at_ms, decisions)
+            else:
+                self._schedule(live)
 
     def _look(self, live: Live, now_ms: int, decisions: list[Decision], *, force: bool = False) -> None:
         """Decide a call, or say when to look again."""
@@ -458,13 +454,7 @@ class Engine:
             self._closed -= 1
         del self._calls[row.key]
         self._dirty[row.key] = None
-        for hint in row.hints.values():
-            self._index.remove(hint.links, row.key)
-            self._index.remove_parties(hint, row.key)
-        for seen in row.seen:
-            self._index.remove(self._index.links(seen), row.key)
-            if seen.offer is not None and seen.method == "INVITE":
-                self._index.remove_parties(seen.offer, row.key)
+        self._index.leave(row)
 
     def _close_oldest(self, decisions: list[Decision]) -> None:
         """Decide the call that has been open longest: memory is bounded, and the loss is counted."""
@@ -482,11 +472,6 @@ def _is_another_call(live: Live, seen: Seen) -> bool:
         return False
     known = [each for each in live.row.seen if each.call_id == seen.call_id]
     return bool(known) and all(seen.from_tag not in {each.from_tag, each.to_tag} for each in known)
-
-
-def _names_more(seen: Seen) -> bool:
-    """Whether a message may carry identifiers beside its Call-ID."""
-    return seen.offer is not None or (seen.ending is not None and bool(seen.ending.links))
 
 
 def _age(live: Live) -> tuple[int, str]:

@@ -9,10 +9,11 @@ Rule 3: what only resembles is not joined unless the operator says so; it is mar
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from .call import Call
 from .case import MEMBER_MS
 from .picture import host
 from .policy import Policy
@@ -31,7 +32,8 @@ class Index:
 
     def __init__(self, policy: Policy) -> None:
         self._calls: dict[str, str] = {}
-        self._parties: dict[str, dict[str, None]] = {}
+        self._callers = Parties()
+        self._callees = Parties()
         suffixes = "|".join(policy.call_id_suffixes)
         self._suffix = re.compile(rf"(?:{suffixes})+(?=@|$)") if suffixes else None
 
@@ -75,40 +77,100 @@ class Index:
             if self._calls.get(link) == key:
                 del self._calls[link]
 
+    def enter(self, row: Call) -> None:
+        """Know a call by everything that its row names."""
+        for hint in row.hints.values():
+            self.add(hint.links, row.key)
+            self.add_parties(hint, row.key)
+        for seen in _naming(row.seen):
+            self.add(self.links(seen), row.key)
+            if seen.offer is not None and seen.method == "INVITE":
+                self.add_parties(seen.offer, row.key)
+
+    def leave(self, row: Call) -> None:
+        """Forget a call."""
+        for hint in row.hints.values():
+            self.remove(hint.links, row.key)
+            self._remove_parties(hint, row.key)
+        for seen in _naming(row.seen):
+            self.remove(self.links(seen), row.key)
+            if seen.offer is not None and seen.method == "INVITE":
+                self._remove_parties(seen.offer, row.key)
+
     def relatives(self, offer: Offer) -> list[str]:
         """Return keys of the latest calls of the same caller, and of those for the same callee."""
-        found: dict[str, None] = {}
-        for name in _names(offer):
-            found |= dict.fromkeys(islice(reversed(self._parties.get(name, {})), RECENT))
-        return list(found)
+        keys = self._callers.latest(_caller(offer)) + self._callees.latest(user_part(offer.to))
+        return list(dict.fromkeys(keys))
 
     def calls_to(self, user: str) -> list[str]:
         """Return keys of the latest calls for the callee with this user part."""
-        return list(islice(reversed(self._parties.get("to:" + user, {})), RECENT))
+        return self._callees.latest(user)
 
     def add_parties(self, offer: Offer, key: str) -> None:
         """Note who called whom in the call ``key``."""
-        for name in _names(offer):
-            self._parties.setdefault(name, {})[key] = None
+        self._callers.add(_caller(offer), key)
+        self._callees.add(user_part(offer.to), key)
 
-    def remove_parties(self, offer: Offer, key: str) -> None:
-        """Forget a call's parties."""
-        for name in _names(offer):
-            keys = self._parties.get(name)
-            if keys is not None:
-                keys.pop(key, None)
-                if not keys:
-                    del self._parties[name]
+    def _remove_parties(self, offer: Offer, key: str) -> None:
+        self._callers.remove(_caller(offer), key)
+        self._callees.remove(user_part(offer.to), key)
+
+
+class Parties:
+    """Calls by a name in them, the earliest first.
+
+    Most names have one call at a time: its key then stands alone, since a dict around it is four times its size.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str | dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, name: str, key: str) -> None:
+        """Note that ``name`` is in the call ``key``; "" is nobody."""
+        if not name:
+            return
+        known = self._keys.setdefault(name, key)
+        if isinstance(known, dict):
+            known[key] = None
+        elif known != key:
+            self._keys[name] = {known: None, key: None}
+
+    def remove(self, name: str, key: str) -> None:
+        """Forget that."""
+        known = self._keys.get(name)
+        if isinstance(known, dict):
+            known.pop(key, None)
+        if known in (key, {}):
+            del self._keys[name]
+
+    def latest(self, name: str) -> list[str]:
+        """Return the keys of the latest `RECENT` calls, the latest first."""
+        known = self._keys.get(name)
+        if known is None:
+            return []
+        return list(islice(reversed(known), RECENT)) if isinstance(known, dict) else [known]
+
+
+def names_more(seen: Seen) -> bool:
+    """Whether a message may carry identifiers beside its Call-ID."""
+    return seen.offer is not None or (seen.ending is not None and bool(seen.ending.links))
+
+
+def _naming(messages: Iterable[Seen]) -> Iterator[Seen]:
+    """Yield the messages that name a call: the first of each leg, and those with identifiers."""
+    known: set[str] = set()
+    for seen in messages:
+        if seen.call_id not in known or names_more(seen):
+            known.add(seen.call_id)
+            yield seen
 
 
 def _caller(offer: Offer) -> str:
     caller = offer.caller
     return "" if caller.anonymous else caller.number or user_part(caller.uri)
-
-
-def _names(offer: Offer) -> list[str]:
-    caller, callee = _caller(offer), user_part(offer.to)
-    return [name for name in (caller and "from:" + caller, callee and "to:" + callee) if name]
 
 
 class Outline(NamedTuple):
