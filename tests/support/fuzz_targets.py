@@ -264,9 +264,7 @@ def read_sip(data: bytes) -> Hashable:
         return found, _kind(error)
     short = cut(data)
     assert parse(short).headers == head.headers
-    shorter = cut(
-        short
-    )  # the same, unless a Content-Type is wrong about a body that was a session description
+    shorter = cut(short)  # the same, unless the Content-Type does not say that this is a session description
     assert parse(shorter).headers == head.headers
     assert cut(shorter) == shorter
     return found, head.method, head.status, min(head.skipped, 2), head.complete

@@ -145,13 +145,6 @@ def test_the_cut_of_a_cut_changes_nothing():
     assert cut(once) == once
 
 
-def test_the_cut_of_a_cut_changes_nothing_without_a_content_type():
-    once = cut(message(INVITE) + SDP)
-
-    assert once == message(INVITE) + MEDIA
-    assert cut(once) == once
-
-
 def test_a_head_beyond_the_limit_is_cut_at_a_line():
     short = cut(message(INVITE, "Call-ID: a@b", *["Subject: " + "x" * 5000] * 14))
 

@@ -48,12 +48,12 @@ MAX_NOTIFICATION_BYTES = 4096
 def media_lines(body: bytes, content_type: str) -> bytes:
     """Return the `m=` lines of a session description as received; b"" if the body is none.
 
-    `content_type` is in lower case, "" if there is none. Other text is never looked into: it is what people wrote. The one exception
+    `content_type` is in lower case. Other text is never looked into: it is what people wrote. The one exception
     is a `USER_NOTIFICATION`, which is kept whole.
     """
     if content_type and USER_NOTIFICATION in content_type:
         return body[:MAX_NOTIFICATION_BYTES]
-    if body[:2] == b"v=" or (not content_type and body[:2] == b"m="):  # the latter: what we have cut before
+    if body[:2] == b"v=":
         pass
     elif "multipart/" in content_type:
         body = b"\n".join(_SDP_PART.findall(body))
