@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .causes import Says
 from .ends import End, Leaf, rang_ms
 from .picture import Branch, Leg, Picture
-from .policy import Policy
+from .policy import Policy, suffix_pattern
 from .seen import Offer, Seen
 from .users import host_part, ours, retargeted, user_part
 
@@ -194,6 +194,18 @@ class Case:
             if not went_on:
                 return leaf
         return None
+
+    @property
+    def group_unseen(self) -> bool:
+        """Legs to several users name a leg nearer the caller, and nothing of that one was captured (row 37)."""
+        legs = self.picture.legs
+        if len(legs) < 2:
+            return False
+        ids = {leg.call_id for leg in self.picture.all_legs}
+        named = {link.partition(":")[2] for link in self.offer.links if link.startswith("call:")}
+        if suffix := suffix_pattern(self.policy.call_id_suffixes):
+            named |= {suffix.sub("", self.root.call_id)} - {self.root.call_id}
+        return bool(named) and named.isdisjoint(ids) and len({user_part(leg.offer.to) for leg in legs}) > 1
 
     @property
     def takeover_rings(self) -> bool:

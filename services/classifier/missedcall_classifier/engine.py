@@ -250,7 +250,9 @@ class Engine:
         """Return the call that ``links`` name, ``live`` if none does; several turn out to be one."""
         keys = self._index.matches(links, lambda key: self._may_join(key, seen))
         for other in sorted((self._calls[key] for key in keys), key=_age):
-            if live is None:
+            if other is not live and len(call_ids(other.row.seen)) >= self.policy.max_legs_per_call:
+                self.counts["limit"] += 1  # an identifier that never changes must not join the world
+            elif live is None:
                 live = other
             elif other is not live and other.row.key in self._calls:
                 live = self._merge(live, other)
@@ -272,7 +274,9 @@ class Engine:
             return
         for key in self._index.relatives(mine.invite.offer):
             other = self._calls.get(key)
-            theirs = outline(other.row.seen) if other is not None and other is not live else None
+            theirs = (
+                outline(other.row.seen, other.row.hints) if other is not None and other is not live else None
+            )
             if other is not None and theirs is not None:
                 yield other, theirs
 

@@ -8,15 +8,15 @@ Rule 3: what only resembles is not joined unless the operator says so; it is mar
         member of a ring group is not told of a call that somebody else took.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from itertools import islice
 from typing import NamedTuple
 
 from .call import Call
 from .case import MEMBER_MS
 from .picture import host
-from .policy import Policy
+from .policy import Policy, suffix_pattern
 from .seen import Offer, Seen
 from .users import user_part
 
@@ -34,8 +34,7 @@ class Index:
         self._calls: dict[str, str] = {}
         self._callers = Parties()
         self._callees = Parties()
-        suffixes = "|".join(policy.call_id_suffixes)
-        self._suffix = re.compile(rf"(?:{suffixes})+(?=@|$)") if suffixes else None
+        self._suffix = suffix_pattern(policy.call_id_suffixes)
 
     def by_call_id(self, call_id: str) -> str | None:
         """Return the key of the call that has this Call-ID."""
@@ -185,8 +184,11 @@ class Outline(NamedTuple):
     """The first BYE; the latest CANCEL or failure if nobody answered."""
 
 
-def outline(messages: Iterable[Seen]) -> Outline | None:
-    """Return the outline of a call; None if its INVITE was not captured."""
+def outline(messages: Iterable[Seen], hints: Mapping[str, Offer] | None = None) -> Outline | None:
+    """Return the outline of a call; None if nothing says who was called.
+
+    ``hints`` stand, by Call-ID, for an INVITE that was not captured; its responses say where it went.
+    """
     invite: Seen | None = None
     answered = ended = bye = 0
     for seen in messages:
@@ -202,8 +204,20 @@ def outline(messages: Iterable[Seen]) -> Outline | None:
         elif not seen.status and seen.method == "BYE":
             bye = min(bye or seen.at_ms, seen.at_ms)
     if invite is None:
+        invite = next(
+            (_implied(m, hints) for m in messages if hints and m.call_id in hints and m.status), None
+        )
+    if invite is None:
         return None
     return Outline(invite, answered, ended, bye if answered else ended)
+
+
+def _implied(response: Seen, hints: Mapping[str, Offer]) -> Seen:
+    """Return the INVITE that a response answers, as far as the response tells."""
+    invite = copy(response)
+    invite.status, invite.method, invite.to_tag, invite.ending = 0, "INVITE", "", None
+    invite.src, invite.dst, invite.offer = response.dst, response.src, hints[response.call_id]
+    return invite
 
 
 PICKUP_MS = 2000

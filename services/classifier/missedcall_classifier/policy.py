@@ -5,6 +5,8 @@ Rule 2: its hash is in every verdict and fact, so that two deployments that diff
 """
 
 import hashlib
+import re
+from functools import cache
 
 import msgspec
 from msgspec import Struct
@@ -99,3 +101,9 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the hash that verdicts carry: 12 hex digits over every field in a fixed order."""
         encoded = msgspec.json.encode(self, order="deterministic")
         return hashlib.blake2b(encoded, digest_size=6).hexdigest()
+
+
+@cache
+def suffix_pattern(suffixes: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Return what matches the suffixes that B2BUAs append to a Call-ID; None if there are none."""
+    return re.compile(rf"(?:{'|'.join(suffixes)})+(?=@|$)") if suffixes else None

@@ -64,6 +64,8 @@ def _unclear(case: Case) -> bool:
         return True
     if case.picked_up_unseen or (case.picture.handed_over and not case.picture.takeovers):
         return True  # the INVITE that takes this dialog over is lost
+    if case.takeover_rings:
+        return True  # and the one that does has no end yet
     if any(branch.children for branch in case.attempt):
         return case.final is None and not case.cancel_known
     if case.cancel_known and case.cancel is None and Says.CALLER_CANCELLED not in case.root_says:
@@ -204,7 +206,7 @@ RULES: tuple[Rule, ...] = (
     Rule("recalled",            "answered-elsewhere", "", _recalled,                                               _root_end, "RFC 5589 s.6; row 40"),
     # -- unjoined legs: better none than a false one
     Rule("covered-upstream",    "secondary-suppressed", "", lambda c: c.covered,                                   _invite, "ADR 0005"),
-    Rule("ring-group-unjoined", "secondary-suppressed", "", lambda c: c.twins,                                     _invite, "ADR 0005"),
+    Rule("ring-group-unjoined", "secondary-suppressed", "", lambda c: c.twins or c.group_unseen,                   _invite, "ADR 0005"),
     # -- taken by a machine
     Rule("voicemail-hangup",    "missed", "caller-cancelled", _over_in_greeting(by_caller=True),                   _ok_and_bye, "row 28", "voicemail-hangup"),
     Rule("voicemail-refused",   "missed", "no-answer",        _over_in_greeting(by_caller=False),                  _ok_and_bye, "a full mailbox; row 28", "voicemail-failed"),
