@@ -57,6 +57,7 @@ class SipStream:
         messages = self._cut(final=True)
         self._buffer.clear()
         self._searched = self._need = 0
+        self._lost = True  # who calls knows that something is missing
         return messages
 
     def _cut(self, *, final: bool) -> list[bytes]:

@@ -118,15 +118,28 @@ class Streams:
                 stream.framer = WebSocketStream(piece)
                 stream.transport = "ws"
                 stream.decided = True
+        cause, before = _losses(stream.framer)
         try:
             messages = stream.framer.feed(piece)
         except WebSocketError:
             self._counts["not-sip"] += 1
             stream.framer = None
             return []
+        lost = _losses(stream.framer)[1] - before
+        if lost and stream.decided:  # else it began in the middle, or is something else
+            self._counts[cause] += lost
         if messages:
             stream.decided = True
         elif isinstance(stream.framer, SipStream) and stream.framer.fruitless > _FRUITLESS:
             self._counts["not-sip"] += 1
             stream.framer = None
         return messages
+
+
+def _losses(framer: SipStream | HepStream | WebSocketStream) -> tuple[str, int]:
+    """Return what a framer could not read: by which cause it counts, and how often it was so far."""
+    if isinstance(framer, SipStream):
+        return "malformed-sip", framer.resyncs
+    if isinstance(framer, HepStream):
+        return "malformed-hep", framer.resyncs
+    return "compressed", framer.compressed

@@ -5,7 +5,7 @@ Rule 2: what was lost cannot be searched for, because clients mask what they sen
         begins with a frame of text or bytes.
 Rule 3: memory is bounded by the largest message.
 
-Compressed messages (RFC 7692) are skipped: the SIP servers in use do not agree to them.
+Compressed messages (RFC 7692) are skipped and counted: the SIP servers in use do not agree to them.
 """
 
 import re
@@ -45,6 +45,8 @@ class WebSocketStream:
 
     def __init__(self, begin: bytes) -> None:
         """Take the first bytes of the stream, only to see whether there is a handshake; `feed` them as well."""
+        self.compressed = 0
+        """Messages that were skipped."""
         self._opening = _OPENS.match(begin) is not None
         self._lost = False
         self._buffer = bytearray()
@@ -116,6 +118,7 @@ class WebSocketStream:
             return
         if opcode != _CONTINUATION:
             self._parts = None if first & 0x40 else []
+            self.compressed += first >> 6 & 1
         if self._parts is None:  # compressed, or the rest of what was lost
             return
         if payload or not self._parts:

@@ -9,6 +9,7 @@ from support.hep_senders import CAPTURED_MS, chunk, frame, kamailio_v1, kamailio
 from missedcall_collector.correlation import CorrelationRules
 from missedcall_collector.hep import HepPacket
 from missedcall_collector.intake import AHEAD_MS, CAUSES, MAX_CALL_ID, Intake
+from missedcall_common.runtime.counters import meaning
 
 NOW = CAPTURED_MS + 250
 
@@ -200,3 +201,7 @@ def test_whatever_is_counted_has_an_explanation():
     intake.from_frame(b"HEP3" + struct.pack("!H", 3), NOW)
 
     assert intake.counts.keys() <= CAUSES.keys()
+
+
+def test_every_cause_is_explained_to_operators():
+    assert [cause for cause in CAUSES if not meaning(cause)] == []

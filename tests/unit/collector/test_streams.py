@@ -155,3 +155,46 @@ def test_http_is_given_up_at_its_first_message_and_counted_once(wire):
 
     assert wire.messages == []
     assert wire.counts == {"not-sip": 1}
+
+
+def test_bytes_between_messages_are_counted(wire):
+    wire.send(invite("a") + b"what is this\r\n\r\n" + invite("b"), 1)
+    wire.send(b"BAD sip SIP/1\r\n\r\n" + invite("c"), 1 + 2 * len(invite("a")) + 16)
+
+    assert wire.messages == [invite("a"), invite("b"), invite("c")]
+    assert wire.counts == {"malformed-sip": 1}
+
+
+def test_bytes_between_hep_frames_are_counted(wire):
+    frame = kamailio_v3(invite())
+    wire.send(frame, 1)
+    wire.send(b"what is this" + frame, 1 + len(frame))
+
+    assert wire.messages == [frame, frame]
+    assert wire.counts == {"malformed-hep": 1}
+
+
+def test_a_stream_that_begins_in_the_middle_has_lost_nothing(wire):
+    wire.send(b"z: the end of a message\r\n\r\n" + invite("a"), 1)
+
+    assert wire.messages == [invite("a")]
+    assert not wire.counts
+
+
+def test_what_a_gap_costs_is_counted_as_a_gap(wire):
+    data = invite("a") + invite("b") + invite("c")
+    size = len(invite("a"))
+    wire.send(data[:size], 1)
+    wire.send(data[size + 50 :], 1 + size + 50)
+    wire.close()
+
+    assert wire.messages == [invite("a"), invite("c")]
+    assert wire.counts == {"tcp-gap": 1}
+
+
+def test_compressed_messages_over_websocket_are_counted(wire):
+    wire.send(HANDSHAKE_RESPONSE + ws_frame(b"deflated", first=0xC1), 1)
+    wire.send(ws_frame(b"deflated", first=0xC1), 1 + len(HANDSHAKE_RESPONSE) + 10)
+
+    assert wire.messages == []
+    assert wire.counts == {"compressed": 2}

@@ -23,6 +23,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "not-ip": "Captured frames that carry no IP, or a protocol above it that carries no SIP",
         "not-sip": "HEP packets, datagrams and streams that carry something else",
         "tls": "Encrypted streams in a capture: nothing can be read in them",
+        "compressed": "Messages over WebSocket that the peers compress: nothing can be read in them",
         "tcp-gap": "Holes in a captured TCP stream; reading goes on behind them",
         "fragments-incomplete": "IP datagrams of which a fragment is missing",
         "diagnostic": "Trace records that are no messages (TF_DIAG)",
