@@ -35,6 +35,10 @@ test: setup lint  ## everything that must hold: lint, types, import rules, tests
 chaos: setup  ## kill -9 the pipeline under load, KILLS times (default 20)
 	MISSEDCALL_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -q -s --timeout 1200 tests/chaos
 
+.PHONY: fuzz
+fuzz: setup  ## read what nobody would write (SECONDS=600 of it, on PROCESSES=2 cores)
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --processes $(or $(PROCESSES),2)
+
 .PHONY: bench
 bench: setup  ## figures: replay beside tshark and sngrep, link layer beside dpkt, HEP, classifier
 	$(BIN)/python benchmarks/replay.py
