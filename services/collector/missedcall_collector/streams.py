@@ -26,6 +26,8 @@ MAX_STREAMS = 16_384
 MAX_BYTES = 1 << 26
 """Bytes that all incomplete messages and early segments may take."""
 
+_Framer: TypeAlias = SipStream | HepStream | WebSocketStream
+
 _FRUITLESS = 65_536  # bytes without a SIP message after which a stream is something else
 
 _HEADER = struct.Struct("!HHI4xH").unpack_from  # ports, sequence number, data offset and flags
@@ -40,7 +42,7 @@ class _Stream:
 
     def __init__(self) -> None:
         self.direction = Direction()
-        self.framer: SipStream | HepStream | WebSocketStream | None = SipStream()
+        self.framer: _Framer | None = SipStream()
         self.transport = "tcp"
         self.decided = False
         self.bytes = 0
@@ -118,16 +120,15 @@ class Streams:
                 stream.framer = WebSocketStream(piece)
                 stream.transport = "ws"
                 stream.decided = True
-        cause, before = _losses(stream.framer)
+        before = _losses(stream.framer)
         try:
             messages = stream.framer.feed(piece)
         except WebSocketError:
             self._counts["not-sip"] += 1
             stream.framer = None
             return []
-        lost = _losses(stream.framer)[1] - before
-        if lost and stream.decided:  # else it began in the middle, or is something else
-            self._counts[cause] += lost
+        if stream.decided:  # else it began in the middle, or is something else
+            self._lost(stream.framer, _losses(stream.framer) - before)
         if messages:
             stream.decided = True
         elif isinstance(stream.framer, SipStream) and stream.framer.fruitless > _FRUITLESS:
@@ -135,11 +136,17 @@ class Streams:
             stream.framer = None
         return messages
 
+    def _lost(self, framer: _Framer, times: int) -> None:
+        if not times:
+            return
+        if isinstance(framer, SipStream):
+            self._counts["malformed-sip"] += times
+        elif isinstance(framer, HepStream):
+            self._counts["malformed-hep"] += times
+        else:
+            self._counts["compressed"] += times
 
-def _losses(framer: SipStream | HepStream | WebSocketStream) -> tuple[str, int]:
-    """Return what a framer could not read: by which cause it counts, and how often it was so far."""
-    if isinstance(framer, SipStream):
-        return "malformed-sip", framer.resyncs
-    if isinstance(framer, HepStream):
-        return "malformed-hep", framer.resyncs
-    return "compressed", framer.compressed
+
+def _losses(framer: _Framer) -> int:
+    """Return how often a framer came upon what it could not read."""
+    return framer.compressed if isinstance(framer, WebSocketStream) else framer.resyncs
