@@ -7,13 +7,15 @@ Rule 3: `Seen` is part of the state rows: fields are only ever appended, with de
 """
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from missedcall_common.sip import headers as h
 from missedcall_common.sip.message import SipError, SipHead, parse
 from missedcall_common.sip.sdp import USER_NOTIFICATION
-from missedcall_common.sip.uri import SipUri, address_of_record, parse_uri
+from missedcall_common.sip.uri import CACHED_CHARS, SipUri, address_of_record, parse_uri
 from missedcall_schemas.records import SipMessage
 
 from .causes import DIAGNOSTICS, of_reason
@@ -229,16 +231,47 @@ def _uri(value: str) -> str:
 
 
 def _caller(head: SipHead) -> Caller:
-    who = h.caller_identity(head)
+    return _small(h.caller_identity(head))
+
+
+@lru_cache(maxsize=4096)  # one object for all legs and attempts of a caller
+def _small(who: h.Identity) -> Caller:
     if who.anonymous:
         return Caller(anonymous=True, source=who.source)
     return Caller(who.uri, who.number, who.display_name, source=who.source)
 
 
+class _Target(NamedTuple):
+    """What a Request-URI says."""
+
+    aor: str
+    contact_like: bool
+    traits: tuple[str, ...]
+
+
+def _read_target(request_uri: str) -> _Target:
+    uri = parse_uri(request_uri)
+    traits = []
+    if _voicemail_uri(uri) or ("target" in uri.params and "cause" in uri.params):
+        traits.append("voicemail")  # Lync; RFC 4458 s.2
+    opaque = uri.params.get("opaque", "").lower()
+    if opaque.startswith(("app:conf", "app:chat")) or request_uri.lower().startswith("conf:"):
+        traits.append("conference")
+    if request_uri.lower().startswith(EMERGENCY):
+        traits.append("emergency")
+    return _Target(address_of_record(uri), _contact_like(uri), tuple(traits))
+
+
+_cached_target = lru_cache(maxsize=16_384)(_read_target)  # a registered phone is called again and again
+
+
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:
     names = head.headers
-    target = parse_uri(head.request_uri)
-    to_uri = _uri(head.first("to"))
+    request_uri = head.request_uri
+    read = _cached_target if len(request_uri) <= CACHED_CHARS else _read_target
+    target = read(request_uri)
+    to_uri = _uri(names["to"][0])
+    body = head.body
     history: tuple[Retarget, ...] = ()
     if "history-info" in names:
         history = tuple(
@@ -267,13 +300,13 @@ def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) ->
     return Offer(
         to=address_of_record(to_uri),
         caller=caller,
-        target=address_of_record(target),
-        contact_like=_contact_like(target),
+        target=target.aor,
+        contact_like=target.contact_like,
         history=history,
         diversions=diversions,
         referred_by=referred_by,
         replaces=replaces.call_id if replaces else "",
-        media=h.media_types(head.body) if head.body else (),
+        media=h.media_types(body) if body else (),
         traits=_traits(head, target, to_uri),
         links=links,
     )
@@ -297,38 +330,42 @@ def _voicemail_uri(uri: SipUri) -> bool:
     return opaque.startswith(("app:voicemail", "app:exum"))
 
 
-def _traits(head: SipHead, target: SipUri, to_uri: str) -> tuple[str, ...]:
+def _traits(head: SipHead, target: _Target, to_uri: str) -> tuple[str, ...]:
     """Name what is special about an INVITE."""
     names = head.headers
-    found = []
-    if _voicemail_uri(target) or ("target" in target.params and "cause" in target.params):
-        found.append("voicemail")  # Lync; RFC 4458 s.2
-    opaque = target.params.get("opaque", "").lower()
-    if opaque.startswith(("app:conf", "app:chat")) or head.request_uri.lower().startswith("conf:"):
-        found.append("conference")
+    found = list(target.traits)
     kind = head.first("content-type").lower()
     if "conf-invite" in kind:
         found.append("conference")
     if kind.startswith("text/"):
         found.append("instant-message")
-    if head.request_uri.lower().startswith("urn:service:sos") or to_uri.lower().startswith("urn:service:sos"):
-        found.append("emergency")  # RFC 5031 s.4.2
-    if "psap-callback" in head.first("priority").lower():
+    if to_uri.lower().startswith(EMERGENCY):
+        found.append("emergency")
+    if "priority" in names and "psap-callback" in head.first("priority").lower():
         found.append("psap-callback")  # RFC 7090
-    if (
+    if not ANSWERING.isdisjoint(names) and _answers_itself(head):
+        found.append("auto-answer")
+    if "request-disposition" in names and "no-fork" in head.first("request-disposition").lower():
+        found.append("no-fork")  # RFC 3841 s.9.1
+    if "applications.acd" in head.first("contact").lower():
+        found.append("acd")
+    return tuple(found)
+
+
+EMERGENCY = "urn:service:sos"
+"""RFC 5031 s.4.2."""
+
+ANSWERING = frozenset({"answer-mode", "priv-answer-mode", "call-info", "alert-info"})
+"""Headers that may tell a phone to answer by itself."""
+
+
+def _answers_itself(head: SipHead) -> bool:
+    return (
         "auto" in head.first("answer-mode").lower()
         or "auto" in head.first("priv-answer-mode").lower()  # RFC 5373
         or "answer-after=0" in head.first("call-info").lower().replace(" ", "")
         or any("alert-autoanswer" in v.lower() or "auto-answer" in v.lower() for v in head.all("alert-info"))
-    ):
-        found.append("auto-answer")
-    if "no-fork" in head.first("request-disposition").lower():
-        found.append("no-fork")  # RFC 3841 s.9.1
-    if "contact" in names:
-        contact = names["contact"][0]
-        if "applications.acd" in contact.lower():
-            found.append("acd")
-    return tuple(found)
+    )
 
 
 def _links(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> tuple[str, ...]:
