@@ -34,6 +34,7 @@ from .join import (
     rang_beside,
     rang_together,
     same_callee,
+    same_caller,
     took_instead,
 )
 from .picture import Picture, draw, order
@@ -249,12 +250,22 @@ class Engine:
     def _joined(self, seen: Seen, live: Live | None, links: list[str]) -> Live | None:
         """Return the call that ``links`` name, ``live`` if none does; several turn out to be one."""
         keys = self._index.matches(links, lambda key: self._may_join(key, seen))
+        named = seen.offer.links if seen.offer is not None else ()
+        sure = self._index.matches([link for link in links if link not in named], lambda _key: False)
+        mine = (
+            outline([*(live.row.seen if live is not None else ()), seen]) if len(sure) < len(keys) else None
+        )
         for other in sorted((self._calls[key] for key in keys), key=_age):
-            if other is not live and len(call_ids(other.row.seen)) >= self.policy.max_legs_per_call:
-                self.counts["limit"] += 1  # an identifier that never changes must not join the world
+            if other is live:
+                continue
+            # An identifier that never changes must not join the world.
+            if other.row.key not in sure and mine is not None and not _related(other, mine):
+                self.counts["unrelated"] += 1
+            elif len(call_ids(other.row.seen)) >= self.policy.max_legs_per_call:
+                self.counts["limit"] += 1
             elif live is None:
                 live = other
-            elif other is not live and other.row.key in self._calls:
+            elif other.row.key in self._calls:
                 live = self._merge(live, other)
         return live
 
@@ -465,6 +476,21 @@ class Engine:
         oldest = next(live for live in self._calls.values() if not live.row.forget_ms)
         self.counts["limit"] += 1
         self._look(oldest, max(oldest.row.last_ms, self._meta.watermark_ms), decisions, force=True)
+
+
+def _related(live: Live, mine: Outline) -> bool:
+    """Whether a call that an identifier names can be the one that a leg belongs to.
+
+    Legs of one call share the caller or the callee, or one leaves the box that the other entered.
+    """
+    for seen in live.row.seen:
+        if seen.offer is None or seen.method != "INVITE":
+            continue
+        theirs = Outline(seen, 0, 0, 0)
+        into, out = (seen, mine.invite) if seen.at_ms <= mine.invite.at_ms else (mine.invite, seen)
+        if same_caller(theirs, mine) or same_callee(theirs, mine) or leaves(into.src, into.dst, out.src):
+            return True
+    return all(seen.offer is None for seen in live.row.seen)
 
 
 def _is_another_call(live: Live, seen: Seen) -> bool:

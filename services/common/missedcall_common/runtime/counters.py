@@ -38,6 +38,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "gap": "Batches that never came: holes in a collector's sequence, and its restarts",
         "invite-unseen": "Messages of calls whose INVITE was not captured, or that were decided long ago",
         "verdicts": "Decided calls and users",
+        "unrelated": "Legs whose identifier names a call that they share nothing with: it never changes",
         "rule-failed": "Calls on which one of our own rules failed: closed as incomplete, nobody is told",
         "undecidable": "Messages that made a decision fail and were set aside, so that the rest goes on",
         "facts": "Missed calls published, retractions included",
