@@ -1,14 +1,15 @@
 """Generates a capture of many calls with mixed outcomes: the input of the benchmarks.
 
-    .venv/bin/python benchmarks/traffic.py FILE.pcap [MESSAGES]
+    .venv/bin/python benchmarks/traffic.py FILE.pcap [MESSAGES [AUDIO]]
 
 The calls are the ladders below, each with a Call-ID, branches, tags and numbers of its own, `CALLS_PER_S` of them
 beginning per second of capture time, so that hundreds ring at once as on a busy proxy. The same number of
-messages gives the same file.
+messages gives the same file. AUDIO is how many packets of RTP come to a message, as where media is captured too.
 """
 
 import heapq
 import re
+import struct
 import sys
 from collections.abc import Iterator
 from itertools import count, islice
@@ -21,7 +22,7 @@ from msgspec.structs import replace  # noqa: E402 - after the line above, which 
 from support import ladder  # noqa: E402
 from support.ladder_capture import EPOCH_MS, record  # noqa: E402
 
-from missedcall_collector.pcap_writer import write_pcap  # noqa: E402
+from missedcall_collector.pcap_writer import ethernet, ip_packet, write_pcap  # noqa: E402
 from missedcall_schemas.records import SipMessage  # noqa: E402
 
 CALLS_PER_S = 50.0
@@ -88,6 +89,12 @@ LADDERS = {
 """,
 }
 
+AUDIO = b"\x80\0" + bytes(170)
+"""20 ms of G.711 in RTP."""
+PIECE = 5_000
+"""Messages written before their audio."""
+PCAP_HEADER = 24
+
 Templates = tuple[tuple[tuple[int, SipMessage], ...], ...]
 
 _OWN = re.compile(rb"z9hG4bK|;tag=|sip:(?=bob@|carol@|alice@)")
@@ -96,6 +103,30 @@ _OWN = re.compile(rb"z9hG4bK|;tag=|sip:(?=bob@|carol@|alice@)")
 def messages(total: int) -> Iterator[SipMessage]:
     """Yield ``total`` messages in order of capture."""
     return islice(_interleaved(_templates()), total)
+
+
+def write(path: Path, total: int, audio: int = 0) -> None:
+    """Write ``total`` messages as a pcap file, with ``audio`` packets of RTP to each."""
+    if not audio:
+        write_pcap(path, messages(total))
+        return
+    frame = ethernet(
+        ip_packet(
+            17, b"\x0a\1\1\1", b"\x0a\1\1\2", struct.pack("!HHHH", 4000, 4002, 8 + len(AUDIO), 0) + AUDIO
+        )
+    )
+    following = messages(total)
+    piece = path.with_suffix(".piece")
+    with path.open("wb") as file:
+        while some := list(islice(following, PIECE)):
+            write_pcap(piece, some)
+            data = piece.read_bytes()
+            file.write(data if file.tell() == 0 else data[PCAP_HEADER:])
+            seconds, millis = divmod(some[-1].captured_ms, 1000)
+            record = struct.pack("<IIII", seconds, millis * 1_000_000, len(frame), len(frame)) + frame
+            for _ in range(audio):
+                file.write(record * len(some))
+    piece.unlink(missing_ok=True)
 
 
 def _templates() -> Templates:
@@ -135,11 +166,12 @@ def _call(template: tuple[tuple[int, SipMessage], ...], number: int, begin_ms: i
 
 def main() -> int:
     """Write the file; return the exit status."""
-    if len(sys.argv) not in (2, 3):
+    if not 2 <= len(sys.argv) <= 4:
         sys.stderr.write(__doc__ or "")
         return 2
-    total = int(sys.argv[2]) if len(sys.argv) == 3 else 1_000_000
-    write_pcap(Path(sys.argv[1]), messages(total))
+    total = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+    audio = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    write(Path(sys.argv[1]), total, audio)
     return 0
 
 
