@@ -30,6 +30,7 @@ from .join import (
     goes_on_as,
     leaves,
     names_more,
+    nearest_invite,
     outline,
     rang_beside,
     rang_together,
@@ -50,9 +51,6 @@ More: a dead collector delays every timeout by as much."""
 
 META = "__meta__"
 """Key of the row that holds the clocks: part of the state, for the watermark is a function of the log."""
-
-HINTS = frozenset({"INVITE", "CANCEL", "ACK"})
-"""Messages whose From and To are those of an INVITE that was not captured."""
 
 MAX_GAPS = 64
 """Times of lost batches that are remembered for `blind_window`."""
@@ -203,10 +201,7 @@ class Engine:
         if live is not None and _is_another_call(live, seen):
             self._forget(live)
             live = None
-        hint = None
-        hinted = live is not None and seen.call_id in live.row.hints
-        if seen.offer is None and seen.method in {"INVITE", "CANCEL"} and not hinted:
-            hint = repeated_offer(message)
+        hint = repeated_offer(message) if _hints(live, seen, message) else None
         self._add(seen, live, received, hint)
         if self.open_calls > self.policy.max_open_calls:
             self._close_oldest(decisions)
@@ -239,7 +234,7 @@ class Engine:
         if seen.offer is not None and seen.method == "INVITE":
             index.add_parties(seen.offer, row.key)
             if not row.held_by[1] and seen.vias == 1:
-                upper = self._upstream(live, Outline(seen, 0, 0, 0))
+                upper = self._upstream(seen, self._relatives(live, seen))
                 row.held_by = (upper.src, upper.dst) if upper is not None else ("", "")
         if row.forget_ms and row.settling:
             row.forget_ms = 0
@@ -266,30 +261,32 @@ class Engine:
             elif live is None:
                 live = other
             elif other.row.key in self._calls:
-                live = self._merge(live, other)
+                live = self._merge(live, other) or live
         return live
 
-    def _upstream(self, live: Live, mine: Outline) -> Seen | None:
+    def _relatives(self, live: Live, invite: Seen | None) -> list[tuple[Live, Outline]]:
+        """Return the other calls of the same caller or for the same callee whose INVITE was captured."""
+        if invite is None or invite.offer is None:
+            return []
+        others = [self._calls.get(key) for key in self._index.relatives(invite.offer)]
+        return [
+            (other, theirs)
+            for other in others
+            if other is not None
+            and other is not live
+            and (theirs := outline(other.row.seen, other.row.hints)) is not None
+        ]
+
+    def _upstream(self, invite: Seen, relatives: list[tuple[Live, Outline]]) -> Seen | None:
         """Return the INVITE of a call of ours that holds the box which this leg comes out of (ADR 0005)."""
-        for _, theirs in self._relatives(live, mine):
+        mine = Outline(invite, 0, 0, 0)
+        for _, theirs in relatives:
             offer = theirs.invite.offer
             if offer is None or not goes_on_as(theirs, mine, self.policy.resemblance_window_s):
                 continue
             if ours(called(offer, self.policy), self.policy):
                 return theirs.invite
         return None
-
-    def _relatives(self, live: Live, mine: Outline) -> Iterator[tuple[Live, Outline]]:
-        """Yield the other calls of the same caller or for the same callee whose INVITE was captured."""
-        if mine.invite.offer is None:
-            return
-        for key in self._index.relatives(mine.invite.offer):
-            other = self._calls.get(key)
-            theirs = (
-                outline(other.row.seen, other.row.hints) if other is not None and other is not live else None
-            )
-            if other is not None and theirs is not None:
-                yield other, theirs
 
     def _may_join(self, key: str, seen: Seen) -> bool:
         """Whether a call takes a leg that names it weakly: it is open, and this is not its caller trying again."""
@@ -299,13 +296,13 @@ class Engine:
             first is None or first.invite.src != seen.src or _retargeted(first.invite)
         )
 
-    def _merge(self, one: Live, other: Live) -> Live:
-        """Make two calls one: the older takes the younger over."""
+    def _merge(self, one: Live, other: Live) -> Live | None:
+        """Make two calls one: the older takes the younger over; None if that were too much for one call."""
         legs = len(call_ids(one.row.seen)) + len(call_ids(other.row.seen))
         messages = len(one.row.seen) + len(other.row.seen)
         if legs > self.policy.max_legs_per_call or messages > self.policy.max_messages_per_call:
             self.counts["limit"] += 1
-            return one
+            return None
         kept, gone = sorted((one, other), key=_age)
         closed = [live for live in (kept, gone) if live.row.forget_ms]
         kept.absorb(gone)
@@ -355,7 +352,9 @@ class Engine:
             self._give_up(live, now_ms, decisions)
 
     def _judge(self, live: Live, now_ms: int, decisions: list[Decision], *, force: bool) -> None:
-        live = self._join_by_resemblance(live)
+        relatives = self._relatives(live, nearest_invite(live.row.seen))
+        if relatives:
+            live = self._join_by_resemblance(live, relatives)
         row = live.row
         picture = draw(row.seen, row.hints, self.policy.attendants)
         cases = self._cases(live, picture) if picture is not None else []
@@ -406,19 +405,21 @@ class Engine:
         """Build the cases; mark the first if other calls may be legs of the same one (decision 12)."""
         cases = build_all(picture, self.policy)
         case = cases[0]
-        mine = outline(live.row.seen) if len(picture.all_legs) == 1 or live.row.low_confidence else None
-        if mine is None:
+        row = live.row
+        invite = nearest_invite(row.seen)
+        if invite is None or (len(picture.all_legs) > 1 and not row.low_confidence):
             return cases
         if case.cancel is not None and case.offer.caller.uri:
             keys = self._index.calls_to(user_part(case.offer.caller.uri))
-            others = [self._calls[key] for key in keys if key in self._calls and key != live.row.key]
+            others = [self._calls[key] for key in keys if key in self._calls and key != row.key]
             case.picked_up_unseen = any(took_instead(o.row.seen, case.cancel.at_ms) for o in others)
-        held = leaves(*live.row.held_by, mine.invite.src)
-        case.covered = held or self._upstream(live, mine) is not None
-        case.twins = any(rang_together(mine, theirs) for _, theirs in self._relatives(live, mine))
+        relatives = self._relatives(live, invite)
+        case.covered = leaves(*row.held_by, invite.src) or self._upstream(invite, relatives) is not None
+        if relatives and (mine := outline(row.seen)) is not None:
+            case.twins = any(rang_together(mine, theirs) for _, theirs in relatives)
         return cases
 
-    def _join_by_resemblance(self, live: Live) -> Live:
+    def _join_by_resemblance(self, live: Live, relatives: list[tuple[Live, Outline]]) -> Live:
         """Join what nothing but resemblance joins, marked as such.
 
         Always the legs of a PBX to several devices of one user: he is to be told once. The leg that continues
@@ -428,17 +429,16 @@ class Engine:
         if mine is None:
             return live
         window_s = self.policy.resemblance_window_s
-        for other, theirs in list(self._relatives(live, mine)):
+        for other, theirs in relatives:
             if other.row.key not in self._calls or not same_callee(mine, theirs):
                 continue
             near = abs(mine.invite.at_ms - theirs.invite.at_ms) <= window_s * 1000
-            devices = rang_beside(mine, theirs)
             asked = self.policy.join_by_resemblance and near
-            if devices or (
+            if rang_beside(mine, theirs) or (
                 asked and (goes_on_as(theirs, mine, window_s) or goes_on_as(mine, theirs, window_s))
             ):
-                live = self._merge(live, other)
-                live.row.low_confidence = True
+                live = self._merge(live, other) or live
+                live.row.low_confidence = True  # also where a limit keeps them apart: judged beside the other
         return live
 
     def _decide(
@@ -502,6 +502,20 @@ def _is_another_call(live: Live, seen: Seen) -> bool:
         return False
     known = [each for each in live.row.seen if each.call_id == seen.call_id]
     return bool(known) and all(seen.from_tag not in {each.from_tag, each.to_tag} for each in known)
+
+
+def _hints(live: Live | None, seen: Seen, message: SipMessage) -> bool:
+    """Whether a message says what is not known: of an INVITE not captured, or of its leg."""
+    if seen.offer is not None or seen.method not in {"INVITE", "CANCEL"}:
+        return False
+    if live is None:
+        return True
+    if seen.call_id in live.row.hints:
+        return False
+    for known in live.row.seen:
+        if known.offer is not None and known.method == "INVITE" and known.call_id == seen.call_id:
+            return bool(message.correlation_id) and f"call:{message.correlation_id}" not in known.offer.links
+    return True
 
 
 def _age(live: Live) -> tuple[int, str]:

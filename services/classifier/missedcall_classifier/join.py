@@ -184,17 +184,25 @@ class Outline(NamedTuple):
     """The first BYE; the latest CANCEL or failure if nobody answered."""
 
 
-def outline(messages: Iterable[Seen], hints: Mapping[str, Offer] | None = None) -> Outline | None:
+def nearest_invite(messages: Iterable[Seen]) -> Seen | None:
+    """Return the initial INVITE nearest the caller; None if none was captured."""
+    invites = [seen for seen in messages if seen.offer is not None and seen.method == "INVITE"]
+    return min(invites, key=_nearness, default=None)
+
+
+def outline(messages: list[Seen], hints: Mapping[str, Offer] | None = None) -> Outline | None:
     """Return the outline of a call; None if nothing says who was called.
 
     ``hints`` stand, by Call-ID, for an INVITE that was not captured; its responses say where it went.
     """
-    invite: Seen | None = None
+    invite = nearest_invite(messages)
+    if invite is None and hints:
+        invite = next((_implied(m, hints) for m in messages if m.call_id in hints and m.status), None)
+    if invite is None:
+        return None
     answered = ended = bye = 0
     for seen in messages:
         if seen.method == "INVITE":
-            if seen.offer is not None and (invite is None or _nearer(seen) < _nearer(invite)):
-                invite = seen
             if 200 <= seen.status < 300:
                 answered = min(answered or seen.at_ms, seen.at_ms)
             elif seen.status >= 300:
@@ -203,12 +211,6 @@ def outline(messages: Iterable[Seen], hints: Mapping[str, Offer] | None = None) 
             ended = max(ended, seen.at_ms)
         elif not seen.status and seen.method == "BYE":
             bye = min(bye or seen.at_ms, seen.at_ms)
-    if invite is None:
-        invite = next(
-            (_implied(m, hints) for m in messages if hints and m.call_id in hints and m.status), None
-        )
-    if invite is None:
-        return None
     return Outline(invite, answered, ended, bye if answered else ended)
 
 
@@ -235,7 +237,7 @@ def took_instead(messages: Iterable[Seen], cancel_ms: int) -> bool:
     return bool(answered) and -PICKUP_MS <= answered - cancel_ms <= PICKUP_MS
 
 
-def _nearer(seen: Seen) -> tuple[int, int, str]:
+def _nearness(seen: Seen) -> tuple[int, int, str]:
     return (seen.vias, seen.at_ms, seen.branch)
 
 
