@@ -7,6 +7,7 @@ packages (`make lab`); where they are not, these tests are skipped and say so.
 import asyncio
 import contextlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from support.sip_lab import Lab
 from support.sip_lab_calls import CALLS, DOMAIN
-from support.sip_lab_programs import cannot_capture, missing
+from support.sip_lab_programs import LabError, cannot_capture, missing
 from support.sip_lab_recording import COMMAND, decided
 
 from missedcall_embedded.store_file import DEAD_LETTERS, FACTS, VERDICTS, StoreError, Topic, read
@@ -24,7 +25,7 @@ from missedcall_embedded.store_file import DEAD_LETTERS, FACTS, VERDICTS, StoreE
 pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(360),
     pytest.mark.xdist_group("sip-lab"),  # one worker, so that the lab runs once
     pytest.mark.skipif(bool(missing()), reason=f"no real SIP system: {missing()}"),
 ]
@@ -57,8 +58,18 @@ class Played:
     store: Path
 
 
+ATTEMPTS = 4
+"""Real programs race: on a busy machine a CANCEL meant to cross an answer comes too late. That call did not go as
+its script says, so the whole run is played anew; what is decided of a run that went as scripted has one try."""
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory) -> Played:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return asyncio.run(play(tmp_path_factory.mktemp("lab")))
+        except LabError as error:
+            sys.stderr.write(f"played anew, for a call did not go as its script says: {error}\n")
     return asyncio.run(play(tmp_path_factory.mktemp("lab")))
 
 
