@@ -63,7 +63,6 @@ def test_every_limit_is_on_the_page():
             defined |= {(path.stem, name) for name in names}
     of_another_limit = {
         ("peek", "MAX_START_LINE_BYTES"),  # message.MAX_VALUE_CHARS
-        ("sipp_log", "MAX_RECORD"),  # lync.MAX_RECORD
         ("websocket", "_MAX_PARTS"),  # frames of one message, with MAX_MESSAGE
         ("transaction", "MAX_CSEQ"),  # a number, not a size
     }
