@@ -61,7 +61,7 @@ class Fuzzer:
 
     def __init__(self, target: Target, seed: str) -> None:
         self.found = Found(target.name)
-        self._target = target
+        self.target = target
         self._rng = Random(f"{seed}:{target.name}")
         self._pool: list[bytes] = []
         self._ways: set[Hashable] = set()
@@ -69,9 +69,9 @@ class Fuzzer:
 
     def step(self) -> None:
         """Make one input and read it."""
-        rng, seeds = self._rng, self._target.seeds
+        rng, seeds = self._rng, self.target.seeds
         sample = rng.choice(self._pool) if self._pool and rng.random() < 0.3 else rng.choice(seeds)
-        self.read(rng.choice(self._target.mutators)(rng, sample, seeds))
+        self.read(rng.choice(self.target.mutators)(rng, sample, seeds))
 
     def read(self, data: bytes) -> None:
         """Read one input."""
@@ -79,7 +79,7 @@ class Fuzzer:
         begin = time.process_time()
         try:
             with _bounded():
-                way = self._target.read(data)
+                way = self.target.read(data)
             took = time.process_time() - begin
             self._check(data, took)
         except Exception as error:  # noqa: BLE001 - whatever it raises is a find
@@ -101,7 +101,7 @@ class Fuzzer:
         if _peak_kb() > self._peak_kb + _SUSPICIOUS_KB:  # by this input, or by samples and ways that we keep
             _forget_peak()
             before_kb = _peak_kb()
-            self._target.read(data)
+            self.target.read(data)
             self._peak_kb = _peak_kb()
             self.found.largest_kb = max(self.found.largest_kb, self._peak_kb - before_kb)
             if self._peak_kb - before_kb > LIMIT_MB * 1024:
@@ -113,6 +113,15 @@ class Fuzzer:
         if self.found.failures[way] <= _KEPT:
             text = "".join(traceback.format_exception(error))
             self.found.kept.append((way, data, text))
+
+
+def every_change(data: bytes) -> Iterator[bytes]:
+    """Yield `data` cut at each place, and with each byte changed to each other one."""
+    for at in range(len(data)):
+        yield data[:at]
+        for byte in range(256):
+            if byte != data[at]:
+                yield b"%b%c%b" % (data[:at], byte, data[at + 1 :])
 
 
 def way_of(error: Exception) -> str:

@@ -7,7 +7,7 @@ Rule 3: what reads is what runs: `Intake`, `Capture`, the streams, the parsers, 
 
 import io
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC
 from functools import cache
 from itertools import pairwise
@@ -51,20 +51,22 @@ class Target(NamedTuple):
     seeds: list[bytes]
     mutators: tuple[Mutator, ...]
     read: Callable[[bytes], Hashable]
+    whole: Sequence[bytes] = ()
+    """Samples of which each byte is worth changing."""
 
 
 def targets() -> list[Target]:
     """Return all of them, samples included."""
     return [
-        Target("hep", hep_frames(), (hep, hep, raw), read_hep),
-        Target("hep-stream", hep_streams(), (stream, stream, raw), read_hep_stream),
-        Target("sip", messages(), (sip, sip, raw), read_sip),
+        Target("hep", hep_frames(), (hep, hep, raw), read_hep, hep_frames()),
+        Target("hep-stream", hep_streams(), (stream, stream, raw), read_hep_stream, hep_streams()),
+        Target("sip", messages(), (sip, sip, raw), read_sip, list(SAMPLES.values())),
         Target("sip-stream", messages(), (sip, _joined, raw), read_sip_stream),
         Target(
             "packets", messages(), (fuzz_files.packets, fuzz_files.packets, fuzz_files.exported), read_file
         ),
         Target("hep-packets", hep_frames(), (fuzz_files.hep_packets,), read_file),
-        Target("file", files(), (fuzz_files.file, fuzz_files.file, raw), read_file),
+        Target("file", files(), (fuzz_files.file, fuzz_files.file, raw), read_file, files()),
         Target("calls", calls(), (stream, stream, raw), read_calls),
     ]
 
