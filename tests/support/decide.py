@@ -48,6 +48,5 @@ def rows_of(engine: Engine, rows: dict[str, bytes] | None = None) -> dict[str, b
 def memory_of(engine: Engine) -> int:
     """Return how many names and calls an engine holds."""
     index = engine._index
-    return (
-        len(engine._calls) + len(index._calls) + len(index._callers) + len(index._callees) + len(engine._due)
-    )
+    held = (engine._calls, engine._due, index._legs, index._others, index._callers, index._callees)
+    return sum(map(len, held))

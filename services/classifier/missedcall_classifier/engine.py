@@ -203,7 +203,7 @@ class Engine:
             live = None
         hint = repeated_offer(message) if _hints(live, seen, message) else None
         self._add(seen, live, received, hint)
-        if self.open_calls > self.policy.max_open_calls:
+        if len(self._calls) - self._closed > self.policy.max_open_calls:
             self._close_oldest(decisions)
 
     def _add(self, seen: Seen, live: Live | None, received_ms: int, hint: Offer | None) -> None:
@@ -217,8 +217,8 @@ class Engine:
             due = 0
             if seen.offer is None and seen.status < 180:
                 due = received_ms + int(self.policy.settle_s * 1000)
-            row = Call(f"{seen.call_id}\x00{received_ms}", received_ms, received_ms, due, [], {}, {})
-            live = self._calls[row.key] = Live(row)
+            key = seen.call_id if seen.call_id not in self._calls else f"{seen.call_id}\x00{received_ms}"
+            live = self._calls[key] = Live(Call(key, received_ms, received_ms, due, [], {}, {}))
         row = live.row
         full = names and len(call_ids(row.seen)) >= self.policy.max_legs_per_call
         if not live.observe(seen, received_ms, self.policy):
@@ -245,14 +245,15 @@ class Engine:
     def _joined(self, seen: Seen, live: Live | None, links: list[str]) -> Live | None:
         """Return the call that ``links`` name, ``live`` if none does; several turn out to be one."""
         keys = self._index.matches(links, lambda key: self._may_join(key, seen))
+        others = sorted((other for key in keys if (other := self._calls[key]) is not live), key=_age)
+        if not others:
+            return live
         named = seen.offer.links if seen.offer is not None else ()
         sure = self._index.matches([link for link in links if link not in named], lambda _key: False)
         mine = (
             outline([*(live.row.seen if live is not None else ()), seen]) if len(sure) < len(keys) else None
         )
-        for other in sorted((self._calls[key] for key in keys), key=_age):
-            if other is live:
-                continue
+        for other in others:
             # An identifier that never changes must not join the world.
             if other.row.key not in sure and mine is not None and not _related(other, mine):
                 self.counts["unrelated"] += 1

@@ -17,7 +17,7 @@ from .call import Call
 from .case import MEMBER_MS
 from .picture import host
 from .policy import Policy, suffix_pattern
-from .seen import Offer, Seen
+from .seen import Offer, Seen, shared
 from .users import user_part
 
 WEAK = ("conversation:", "history:", "referred:")
@@ -31,14 +31,16 @@ class Index:
     """Identifiers and parties of the calls of one partition; rebuilt from the state rows."""
 
     def __init__(self, policy: Policy) -> None:
-        self._calls: dict[str, str] = {}
+        self._legs: dict[str, str] = {}
+        """By Call-ID, looked at for every message; the identifiers `call:` are found here too."""
+        self._others: dict[str, str] = {}
         self._callers = Parties()
         self._callees = Parties()
         self._suffix = suffix_pattern(policy.call_id_suffixes)
 
     def by_call_id(self, call_id: str) -> str | None:
         """Return the key of the call that has this Call-ID."""
-        return self._calls.get("call:" + call_id)
+        return self._legs.get(call_id)
 
     def links(self, seen: Seen) -> list[str]:
         """Return the identifiers under which a message's call is known, its Call-ID first."""
@@ -61,20 +63,26 @@ class Index:
         keys = dict.fromkeys(
             key
             for link in links
-            if (key := self._calls.get(link)) is not None and (not link.startswith(WEAK) or open_to(key))
+            if (key := self._key(link)) is not None and (not link.startswith(WEAK) or open_to(key))
         )
         return list(keys)
+
+    def _key(self, link: str) -> str | None:
+        return self._legs.get(link[5:]) if link.startswith("call:") else self._others.get(link)
 
     def add(self, links: Iterable[str], key: str) -> None:
         """Let ``links`` name the call ``key``."""
         for link in links:
-            self._calls[link] = key
+            if link.startswith("call:"):
+                self._legs[shared(link[5:])] = key
+            else:
+                self._others[link] = key
 
     def remove(self, links: Iterable[str], key: str) -> None:
         """Forget ``links`` as far as they name ``key``."""
         for link in links:
-            if self._calls.get(link) == key:
-                del self._calls[link]
+            if self._key(link) == key:
+                self._legs.pop(link[5:], None) if link.startswith("call:") else self._others.pop(link)
 
     def enter(self, row: Call) -> None:
         """Know a call by everything that its row names."""

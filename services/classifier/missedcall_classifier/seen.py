@@ -20,7 +20,7 @@ from missedcall_schemas.records import SipMessage
 
 from .causes import DIAGNOSTICS, of_reason
 
-USED_METHODS = frozenset({"INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO"})
+USED_METHODS = {method: method for method in ("INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO")}
 """Only these can change a verdict; everything else is noise (row 50)."""
 
 EVIDENCE_CHARS = 200
@@ -135,6 +135,12 @@ class Seen(Struct, array_like=True, gc=False):
     """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
 
 
+shared = lru_cache(maxsize=16_384)(str)
+"""Return the text, as the one object that stands for all equal ones of late: a call's messages repeat their names,
+and a hundred thousand calls ring at the same time. Less than the texts of a call's first seconds: nothing is saved.
+More: the cache is as large as what it saves."""
+
+
 def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
     """Parse one captured message.
 
@@ -149,11 +155,10 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         SipError: the head is not SIP, or lacks what identifies its transaction.
     """
     head = parse(message.head)
-    number, method = h.cseq(head)
+    number, name = h.cseq(head)
     status = head.status
-    if not status:
-        method = head.method
-    if method not in USED_METHODS:
+    method = USED_METHODS.get(name if status else head.method)
+    if method is None:
         return None
     call_id = head.first("call-id") or message.call_id
     branch, parent, vias = h.branches(head)
@@ -161,23 +166,23 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
     if not (call_id and from_value and to_value and vias):
         missing = "Call-ID" if not call_id else "From, To or Via"
         raise SipError(f"no {missing} in a {status or method}: expected the fields of RFC 3261 s.8.1.1")
-    to_tag = h.tag(to_value)
+    to_tag = shared(h.tag(to_value))
     seen = Seen(
         message.captured_ms,
         method,
         status,
-        call_id,
+        shared(call_id),
         number,
-        branch,
-        parent,
+        shared(branch),
+        shared(parent),
         vias,
-        h.tag(from_value),
+        shared(h.tag(from_value)),
         to_tag,
-        message.src,
-        message.dst,
+        shared(message.src),
+        shared(message.dst),
     )
     if not status:
-        seen.request_uri = head.request_uri
+        seen.request_uri = shared(head.request_uri)
         if method == "INVITE":
             if not to_tag:
                 seen.offer = _offer(head, message, link_headers)
@@ -298,18 +303,27 @@ def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) ->
     elif referred_by and caller.uri:
         links = (*links, f"referred:{caller.uri} {referred_by}")
     return Offer(
-        to=address_of_record(to_uri),
+        to=shared(address_of_record(to_uri)),
         caller=caller,
-        target=target.aor,
+        target=shared(target.aor),
         contact_like=target.contact_like,
         history=history,
         diversions=diversions,
         referred_by=referred_by,
         replaces=replaces.call_id if replaces else "",
-        media=h.media_types(body) if body else (),
+        media=_kinds(body) if body else (),
         traits=_traits(head, target, to_uri),
         links=links,
     )
+
+
+def _kinds(body: bytes) -> tuple[str, ...]:
+    return _one_of(h.media_types(body))
+
+
+@lru_cache(maxsize=256)  # nearly all are ("audio",)
+def _one_of(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return kinds
 
 
 def _contact_like(uri: SipUri) -> bool:
@@ -393,6 +407,10 @@ def _tells(head: SipHead) -> bool:
     return "ms-diagnostics-public" in head.headers or "ms-diagnostics" in head.headers
 
 
+PLAIN = Ending()
+"""Of the many that say nothing beyond their status."""
+
+
 def _ending(head: SipHead, status: int, links: tuple[str, ...] = ()) -> Ending:
     names = head.headers
     says: list[str] = []
@@ -420,6 +438,8 @@ def _ending(head: SipHead, status: int, links: tuple[str, ...] = ()) -> Ending:
             contacts = tuple(_contact(value) for value in head.all("contact"))[:MAX_HISTORY]
     elif 200 <= status < 300 and "contact" in names:
         machine = _machine(names["contact"][0])
+    if not (says or raw or links or dnd or blocked or machine or contacts):
+        return PLAIN
     return Ending(
         says=tuple(says),
         dnd=dnd,
