@@ -1,8 +1,10 @@
 """A bounded run of the fuzzers, the same inputs every time; `make fuzz` runs them for as long as wanted."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
+from support.fuzz_bytes import MAX_INPUT
 from support.fuzz_loop import Fuzzer, keep
 from support.fuzz_targets import target_of, targets
 
@@ -61,6 +63,20 @@ def test_the_same_seed_makes_the_same_inputs():
 
     assert seen[0] == seen[1]
     assert len(set(seen[0])) > 10
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_mutators_take_whatever_they_made_themselves(name):
+    target = TARGETS[name]
+    rng = Random(1)
+    for _ in range(300):
+        data = (
+            rng.choice(target.seeds)[: rng.randrange(60)] if rng.random() < 0.5 else rng.choice(target.seeds)
+        )
+        for mutator in target.mutators:
+            data = mutator(rng, data[:2000], target.seeds)
+
+            assert len(data) <= MAX_INPUT
 
 
 def slow(data):

@@ -31,7 +31,7 @@ def file(rng: Random, data: bytes, others: Sequence[bytes]) -> bytes:
         return _gzip(rng, data, others)
     if data[:4] in _ORDERS and len(data) >= 24:
         return _pcap(rng, data, others)
-    if data[:4] == b"\x0a\x0d\x0d\x0a":
+    if data[:4] == b"\x0a\x0d\x0d\x0a" and len(data) >= 28:
         return _pcapng(rng, data, others)
     if data[:4] in _HEP:
         return stream(rng, data, others)
