@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DISTS  := schemas services/common services/collector services/classifier services/notifier services/embedded
-TREES  := schemas services tests benchmarks
+TREES  := schemas services tests benchmarks tools
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -42,6 +42,15 @@ fuzz: setup  ## read what nobody would write (SECONDS=600 of it, on PROCESSES=2 
 .PHONY: bench
 bench: setup  ## figures: replay beside tshark and sngrep, link layer beside dpkt, HEP, classifier
 	$(BIN)/python benchmarks/replay.py
+
+CORES := $(shell find schemas services -name '*.py' -not -path '*/.venv/*')
+COMPILED := build/compiled/bin/missedcall
+
+.PHONY: compiled
+compiled: $(COMPILED)  ## compile the pure cores with mypyc into build/compiled (needs a C compiler)
+
+$(COMPILED): $(STAMP) tools/compile.py $(CORES)
+	$(BIN)/python tools/compile.py build/compiled
 
 .PHONY: lab
 lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)
