@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support import ladder
 from support.ladder_capture import batches
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
 FOLDER = Path(__file__).parents[1] / "golden"

@@ -257,8 +257,9 @@ def publish(call: Call, rulings: list[Ruling], *, blind: bool) -> tuple[list[Ver
             continue  # a later message changes neither a published cause nor an answer into doubt
         number = before.verdict_revision + 1 if before else 1
         verdict = structs.replace(verdict, fact_id=identifier, revision=number)  # noqa: PLW2901 - completed
-        call.ruled[verdict.callee] = Ruled(
-            verdict.outcome, verdict.rule, identifier, revision, state, cause, number
+        call.rule(
+            verdict.callee,
+            Ruled(verdict.outcome, verdict.rule, identifier, revision, state, cause, number),
         )
         verdicts.append(verdict)
         if fact is not None:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from shutil import get_terminal_size
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_classifier.rules import RULES
 from missedcall_schemas.records import CaptureBatch, Evidence, Verdict
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from shutil import get_terminal_size
 from typing import TextIO
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch, MissedCall, Party, Verdict
 
