@@ -42,6 +42,7 @@ from .join import (
 )
 from .picture import Picture, draw, order
 from .policy import Policy
+from .reading import ReadBatch
 from .rows import StateError, decode_row, encode_row
 from .rules import wait_s
 from .seen import Offer, Seen, repeated_offer, see
@@ -112,22 +113,40 @@ class Engine:
     def feed(self, batch: CaptureBatch) -> list[Decision]:
         """Observe the batch's messages, then let its clock end what is due."""
         decisions: list[Decision] = []
-        self._note_sequence(batch)
-        meta, due = self._meta, self._due
-        others = [clock for name, clock in meta.clocks.items() if name != batch.collector]
-        latest = max([batch.clock_ms, *others])
-        slowest = min(
-            [clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000], default=latest
-        )
+        due = self._due
+        slowest_ms = self._begin(batch.collector, batch.incarnation, batch.sequence, batch.clock_ms)
         for message in batch.messages:
-            now_ms = min(message.received_ms, slowest)
+            now_ms = min(message.received_ms, slowest_ms)
             if due and due[0][0] <= now_ms:
                 self._run_due(now_ms, decisions)
-            self._observe(message, decisions)
-        meta.clocks[batch.collector] = max(batch.clock_ms, meta.clocks.get(batch.collector, 0))
-        meta.watermark_ms = max(meta.watermark_ms, min(batch.clock_ms, slowest))
-        self._dirty[META] = None
-        self._run_due(meta.watermark_ms, decisions)
+            try:
+                seen = see(message, self._headers)
+            except SipError:
+                self.counts["malformed-sip"] += 1
+                continue
+            if seen is None:
+                self.counts["noise-method"] += 1
+            else:
+                self._observe(seen, message.received_ms, message, None, decisions)
+        self._end(batch.collector, batch.clock_ms, slowest_ms, decisions)
+        return decisions
+
+    def feed_read(self, batch: ReadBatch) -> list[Decision]:
+        """Do as `feed` with a batch whose messages were read elsewhere."""
+        decisions: list[Decision] = []
+        due = self._due
+        slowest_ms = self._begin(batch.collector, batch.incarnation, batch.sequence, batch.clock_ms)
+        for at, seen in enumerate(batch.seen):
+            received_ms = batch.received_ms[at]
+            now_ms = min(received_ms, slowest_ms)
+            if due and due[0][0] <= now_ms:
+                self._run_due(now_ms, decisions)
+            self._observe(seen, received_ms, None, batch.hints.get(at), decisions)
+        if batch.malformed:
+            self.counts["malformed-sip"] += batch.malformed
+        if batch.noise:
+            self.counts["noise-method"] += batch.noise
+        self._end(batch.collector, batch.clock_ms, slowest_ms, decisions)
         return decisions
 
     def finish(self) -> list[Decision]:
@@ -159,25 +178,36 @@ class Engine:
 
     # -- observing ---------------------------------------------------------------------------------
 
-    def _note_sequence(self, batch: CaptureBatch) -> None:
-        """Note where batches are missing: a hole in a sequence, or a collector that began anew."""
-        incarnation, expected = self._meta.sequences.get(batch.collector, (batch.incarnation, batch.sequence))
-        anew = incarnation != batch.incarnation
-        if anew or batch.sequence > expected:
-            self.counts["gap"] += 1 if anew else batch.sequence - expected
-            self._meta.gaps = [*self._meta.gaps, batch.clock_ms][-MAX_GAPS:]
-        self._meta.sequences[batch.collector] = (batch.incarnation, batch.sequence + 1)
+    def _begin(self, collector: str, incarnation: int, sequence: int, clock_ms: int) -> int:
+        """Take note of a batch; return the clock of the slowest collector, which its messages do not pass."""
+        meta = self._meta
+        known, expected = meta.sequences.get(collector, (incarnation, sequence))
+        anew = known != incarnation
+        if anew or sequence > expected:  # a hole in the sequence, or a collector that began anew
+            self.counts["gap"] += 1 if anew else sequence - expected
+            meta.gaps = [*meta.gaps, clock_ms][-MAX_GAPS:]
+        meta.sequences[collector] = (incarnation, sequence + 1)
+        others = [clock for name, clock in meta.clocks.items() if name != collector]
+        latest = max([clock_ms, *others])
+        return min([clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000], default=latest)
 
-    def _observe(self, message: SipMessage, decisions: list[Decision]) -> None:
-        try:
-            seen = see(message, self._headers)
-        except SipError:
-            self.counts["malformed-sip"] += 1
-            return
-        if seen is None:
-            self.counts["noise-method"] += 1
-            return
-        received = message.received_ms
+    def _end(self, collector: str, clock_ms: int, slowest_ms: int, decisions: list[Decision]) -> None:
+        """Let the clock of a batch end what is due."""
+        meta = self._meta
+        meta.clocks[collector] = max(clock_ms, meta.clocks.get(collector, 0))
+        meta.watermark_ms = max(meta.watermark_ms, min(clock_ms, slowest_ms))
+        self._dirty[META] = None
+        self._run_due(meta.watermark_ms, decisions)
+
+    def _observe(
+        self,
+        seen: Seen,
+        received: int,
+        message: SipMessage | None,
+        hint: Offer | None,
+        decisions: list[Decision],
+    ) -> None:
+        """Observe a message; where it is not given, ``hint`` is what it repeats of an INVITE."""
         call = self._index.by_call_id(seen.call_id)
         known = call.find(seen) if call is not None else None
         if call is not None and known is not None:
@@ -192,9 +222,12 @@ class Engine:
         if call is not None and call.forget_ms and _is_another_call(call, seen):
             self._forget(call)
             call = None
-        hint = None
-        if seen.offer is None and _hints(call, seen, message):
-            hint = repeated_offer(message)
+        if seen.offer is None:
+            if message is not None:
+                named = f"call:{message.correlation_id}" if message.correlation_id else ""
+                hint = repeated_offer(message) if _hints(call, seen, named) else None
+            elif hint is not None and not _hints(call, seen, hint.links[0] if hint.links else ""):
+                hint = None
         self._add(seen, call, received, hint)
         if len(self._calls) - self._closed > self._max_open:
             self._close_oldest(decisions)
@@ -552,8 +585,8 @@ def _is_another_call(call: Call, seen: Seen) -> bool:
     return known
 
 
-def _hints(call: Call | None, seen: Seen, message: SipMessage) -> bool:
-    """Whether a message says what is not known: of an INVITE not captured, or of its leg."""
+def _hints(call: Call | None, seen: Seen, named: str) -> bool:
+    """Whether a message says what is not known: of an INVITE not captured, or, in ``named``, of its leg."""
     if seen.method not in ("INVITE", "CANCEL"):
         return False
     if call is None:
@@ -562,8 +595,7 @@ def _hints(call: Call | None, seen: Seen, message: SipMessage) -> bool:
         return False
     for known in call.seen:
         if known.offer is not None and known.method == "INVITE" and known.call_id == seen.call_id:
-            correlation_id = message.correlation_id
-            return bool(correlation_id) and f"call:{correlation_id}" not in known.offer.links
+            return bool(named) and named not in known.offer.links
     return True
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from .call import Call, Ruled
-from .seen import Caller, Ending, Offer, Retarget, Seen
+from .seen import PLAIN, Caller, Ending, Offer, Retarget, Seen
 
 VERSION: Final = 1
 """Of the state row. Raise it when a field changes its meaning; appending one with a default needs nothing."""
@@ -31,8 +31,8 @@ def encode_row(call: Call) -> bytes:
         call.opened_ms,
         call.last_ms,
         call.due_ms,
-        [_seen_row(seen) for seen in call.seen],
-        {call_id: _offer_row(hint) for call_id, hint in call.hints.items()},
+        [seen_row(seen) for seen in call.seen],
+        {call_id: offer_row(hint) for call_id, hint in call.hints.items()},
         {callee: _ruled_row(ruled) for callee, ruled in call.ruled.items()},
         call.forget_ms,
         call.settling,
@@ -58,7 +58,8 @@ def decode_row(row: bytes) -> Call:
         raise StateError(f"state row of {len(row)} bytes is no call: {error}") from error
 
 
-def _seen_row(seen: Seen) -> tuple[object, ...]:
+def seen_row(seen: Seen) -> tuple[object, ...]:
+    """Return the fields of a message as they stand in a row."""
     offer, ending = seen.offer, seen.ending
     return (
         seen.at_ms,
@@ -73,14 +74,15 @@ def _seen_row(seen: Seen) -> tuple[object, ...]:
         seen.to_tag,
         seen.src,
         seen.dst,
-        None if offer is None else _offer_row(offer),
+        None if offer is None else offer_row(offer),
         None if ending is None else _ending_row(ending),
         seen.request_uri,
         seen.again_ms,
     )
 
 
-def _offer_row(offer: Offer) -> tuple[object, ...]:
+def offer_row(offer: Offer) -> tuple[object, ...]:
+    """Return the fields of an offer as they stand in a row."""
     who = offer.caller
     return (
         offer.to,
@@ -163,7 +165,7 @@ def _call(row: Any) -> Call:
     fields = _fields(row, _CALL, 5)
     fields[4] = [_seen(seen) for seen in fields[4]]
     if len(fields) > 5:
-        fields[5] = {call_id: _offer(hint) for call_id, hint in fields[5].items()}
+        fields[5] = {call_id: offer_of(hint) for call_id, hint in fields[5].items()}
     if len(fields) > 6:
         fields[6] = {callee: Ruled(*_fields(ruled, _RULED, 2)) for callee, ruled in fields[6].items()}
     if len(fields) > 10:
@@ -175,13 +177,41 @@ def _call(row: Any) -> Call:
 def _seen(row: Any) -> Seen:
     fields = _fields(row, _SEEN, 12)
     if len(fields) > 12 and fields[12] is not None:
-        fields[12] = _offer(fields[12])
+        fields[12] = offer_of(fields[12])
     if len(fields) > 13 and fields[13] is not None:
         fields[13] = _ending(fields[13])
     return Seen(*fields)
 
 
-def _offer(row: Any) -> Offer:
+def seen_of(row: list[Any]) -> Seen:
+    """Return the message of a row that this process's `seen_row` wrote: nothing is checked."""
+    offer, ending = row[12], row[13]
+    return Seen(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        row[11],
+        None if offer is None else offer_of(offer),
+        None if ending is None else _ending(ending),
+        row[14],
+        row[15],
+    )
+
+
+def offer_of(row: Any) -> Offer:
+    """Return the offer of a row.
+
+    Raises:
+        ValueError: it is none.
+    """
     fields = _fields(row, _OFFER, 2)
     fields[1] = Caller(*_fields(fields[1], _CALLER, 0))
     for at in (4, 5):
@@ -193,7 +223,12 @@ def _offer(row: Any) -> Offer:
     return Offer(*fields)
 
 
+_PLAIN: Final[list[Any]] = [[], False, False, "", [], "", []]
+
+
 def _ending(row: Any) -> Ending:
+    if row == _PLAIN:
+        return PLAIN
     fields = _fields(row, _ENDING, 0)
     for at in (0, 4, 6):
         if len(fields) > at:

@@ -48,7 +48,9 @@ def main(args: argparse.Namespace) -> int:
     joins = Joins(policy)
     with Progress() as progress:
         batches = _watched(sources.batches(), search, joins)
-        for decisions in decided(Engine(policy, keep_ladders=True), batches, sources, progress):
+        engine = Engine(policy, keep_ladders=True)
+        steps = (engine.feed(batch) for batch in batches)
+        for decisions in decided(engine, steps, sources, progress):
             search.take(decisions)
     width = get_terminal_size().columns if sys.stdout.isatty() else WIDTH_OF_A_PIPE
     for number, decision in enumerate(search.found, 1):
