@@ -11,7 +11,6 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from .policy import Policy
 from .seen import Offer, Seen
 
 SETTLES: Final = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
@@ -155,28 +154,23 @@ class Call:
             return True
         return changed
 
-    def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
-        """Add a message that is new to the set; return whether there was room for it.
+    def observe(self, seen: Seen, received_ms: int, settle_ms: int, open_branch_ms: int) -> None:
+        """Add a message that is new to the set.
 
-        Sets `due_ms`: a possible end is looked at after `settle_s`, anything else after `open_branch_s`.
+        Sets `due_ms`: a possible end is looked at after ``settle_ms``, anything else after ``open_branch_ms``.
         """
-        if len(self.seen) >= policy.max_messages_per_call:
-            self.refused += 1
-            return False
         self.seen.append(seen)
-        self.last_ms = max(self.last_ms, received_ms)
-        method = seen.method
-        invite = method == "INVITE"
-        if (
-            self.settling
-            or (invite and (seen.status >= 200 or self.forget_ms != 0))
-            or (not invite and method in SETTLES)
-        ):
-            self.settling = True
-            self.due_ms = received_ms + int(policy.settle_s * 1000)
+        if received_ms > self.last_ms:
+            self.last_ms = received_ms
+        if not self.settling:
+            if seen.method == "INVITE":
+                self.settling = seen.status >= 200 or self.forget_ms != 0
+            else:
+                self.settling = seen.method in SETTLES
+        if self.settling:
+            self.due_ms = received_ms + settle_ms
         elif not self.due_ms:
-            self.due_ms = received_ms + int(policy.open_branch_s * 1000)
-        return True
+            self.due_ms = received_ms + open_branch_ms
 
     def absorb(self, other: "Call") -> None:
         """Take over another call that turned out to be this one."""

@@ -76,6 +76,10 @@ class Engine:
         self._headers: tuple[str, ...] = policy.correlation_headers
         self._max_open: int = policy.max_open_calls
         self._max_legs: int = policy.max_legs_per_call
+        self._max_messages: int = policy.max_messages_per_call
+        self._settle_ms = int(policy.settle_s * 1000)
+        self._open_branch_ms = int(policy.open_branch_s * 1000)
+        self._closed_keep_ms = int(policy.closed_keep_s * 1000)
         self._calls: dict[str, Call] = {}
         self._index = Index(policy)
         self._due: list[tuple[int, str]] = []
@@ -217,7 +221,7 @@ class Engine:
             if names_more(seen):
                 links = self._index.links(known)
                 joined = self._joined(known, call, links) or call
-                self._index.add(links, joined)
+                self._index.add(known.call_id, links, joined)
             return
         if call is not None and call.forget_ms and _is_another_call(call, seen):
             self._forget(call)
@@ -244,15 +248,17 @@ class Engine:
             call = self._joined(seen, call, links)
         if call is None:
             call = self._open(seen, received_ms)
-        full = names and len(call_ids(call.seen)) >= self._max_legs
-        if not call.observe(seen, received_ms, self.policy):
+        if len(call.seen) >= self._max_messages:
+            call.refused += 1
             self.counts["limit"] += 1
             return
+        full = names and self._has_too_many_legs(call)
+        call.observe(seen, received_ms, self._settle_ms, self._open_branch_ms)
         if full:
             self.counts["limit"] += 1
-            del links[1:]
+            links = []
         if names:
-            index.add(links, call)
+            index.add(seen.call_id, links, call)
         if hint is not None:
             call.hint(seen.call_id, hint)
             index.add_parties(hint, call)
@@ -271,11 +277,15 @@ class Engine:
         """Begin a call with its first message."""
         due_ms = 0
         if seen.offer is None and seen.status < 180:
-            due_ms = received_ms + int(self.policy.settle_s * 1000)
+            due_ms = received_ms + self._settle_ms
         key = seen.call_id if seen.call_id not in self._calls else f"{seen.call_id}\x00{received_ms}"
         call = self._calls[key] = Call(key, received_ms, received_ms, due_ms, [])
         self._queue(call)
         return call
+
+    def _has_too_many_legs(self, call: Call) -> bool:
+        most = self._max_legs
+        return len(call.seen) >= most and len(call_ids(call.seen)) >= most
 
     def _reopen(self, call: Call) -> None:
         call.forget_ms = 0
@@ -294,7 +304,7 @@ class Engine:
     def _joined(self, seen: Seen, call: Call | None, links: list[str]) -> Call | None:
         """Return the call that ``links`` name, ``call`` if none does; several turn out to be one."""
         index = self._index
-        found = index.matches(links)
+        found = index.matches(links) if links else []
         if not found or (len(found) == 1 and found[0] is call):
             return call
         named = seen.offer.links if seen.offer is not None else ()
@@ -310,7 +320,7 @@ class Engine:
             # An identifier that never changes must not join the world.
             if other not in sure and mine is not None and not _related(other, mine):
                 self.counts["unrelated"] += 1
-            elif len(call_ids(other.seen)) >= self._max_legs:
+            elif self._has_too_many_legs(other):
                 self.counts["limit"] += 1
             elif call is None:
                 call = other
@@ -356,7 +366,7 @@ class Engine:
         """Make two calls one: the older takes the younger over; None if that were too much for one call."""
         legs = len(call_ids(one.seen)) + len(call_ids(other.seen))
         messages = len(one.seen) + len(other.seen)
-        if legs > self._max_legs or messages > self.policy.max_messages_per_call:
+        if legs > self._max_legs or messages > self._max_messages:
             self.counts["limit"] += 1
             return None
         kept, gone = (one, other) if _age(one) <= _age(other) else (other, one)
@@ -521,7 +531,7 @@ class Engine:
     def _close(self, call: Call, now_ms: int) -> None:
         if not call.forget_ms:
             self._closed += 1
-        call.forget_ms = call.due_ms = now_ms + int(self.policy.closed_keep_s * 1000)
+        call.forget_ms = call.due_ms = now_ms + self._closed_keep_ms
         self._schedule(call)
 
     def _forget(self, call: Call) -> None:
