@@ -12,6 +12,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from .seen import Offer, Seen
+from .seen_rows import pack, unpack
 
 SETTLES: Final = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
 """Requests after which the call may be over: look again when the dust has settled."""
@@ -50,6 +51,7 @@ class Ruled:
         self.verdict_revision: Final = verdict_revision
 
 
+NOTHING: Final[list[Seen]] = []
 NO_HINTS: Final[dict[str, Offer]] = {}
 NOT_RULED: Final[dict[str, Ruled]] = {}
 
@@ -60,8 +62,8 @@ class Call:
     """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
 
     __slots__ = (
-        "_hints", "_ruled", "due_ms", "forget_ms", "held_by", "key", "last_ms", "low_confidence", "opened_ms",
-        "refused", "scheduled_ms", "seen", "settling",
+        "_hints", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "key", "last_ms",
+        "low_confidence", "opened_ms", "refused", "scheduled_ms", "settling",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +87,8 @@ class Call:
         """When the last new message was received."""
         self.due_ms = due_ms
         """When to look again."""
-        self.seen = seen
+        self._seen = seen
+        self._packed = b""
         self._hints = hints or None
         self._ruled = ruled or None
         self.forget_ms = forget_ms
@@ -101,6 +104,18 @@ class Call:
         """Messages beyond the limit, not kept."""
         self.scheduled_ms = 0
         """When the engine will look at it next; 0 if it is in no queue. Not part of the state row."""
+
+    @property
+    def seen(self) -> list[Seen]:
+        """Its distinct messages, in the order in which they came."""
+        if self._packed:
+            self._seen, self._packed = unpack(self._packed), b""
+        return self._seen
+
+    def rest(self) -> None:
+        """Take less memory until somebody asks for the messages again."""
+        if not self._packed:
+            self._packed, self._seen = pack(self._seen), NOTHING
 
     @property
     def hints(self) -> dict[str, Offer]:

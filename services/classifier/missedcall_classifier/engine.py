@@ -59,6 +59,14 @@ META = "__meta__"
 MAX_GAPS = 64
 """Times of lost batches that are remembered for `blind_window`."""
 
+REST_ABOVE: Final = 20_000
+"""Calls above which those that only ring are packed. Less: small systems pay for memory that they have. More:
+large ones need it."""
+
+REST_MS: Final = 5_000
+"""A call this old mostly rings and hears nothing for a while. Less: packed in vain, for the next message comes
+soon. More: memory."""
+
 SPARE: Final = 1024
 """Closed calls that may stand in the queue of open ones before it is swept. Less: swept too often."""
 
@@ -85,6 +93,10 @@ class Engine:
         self._due: list[tuple[int, str]] = []
         self._opened: deque[Call] = deque()
         """Calls in the order in which they were opened, among them some that are closed or gone."""
+        self._awake: deque[Call] = deque()
+        """Calls opened lately, the earliest first."""
+        self._rest_above = REST_ABOVE
+        self._rest_ms = REST_MS
         self._dirty: dict[str, None] = {}
         self._meta = Meta({}, {}, [], 0)
         self._closed = 0
@@ -202,6 +214,12 @@ class Engine:
         meta.watermark_ms = max(meta.watermark_ms, min(clock_ms, slowest_ms))
         self._dirty[META] = None
         self._run_due(meta.watermark_ms, decisions)
+        awake = self._awake
+        until_ms = meta.watermark_ms - self._rest_ms
+        while awake and awake[0].opened_ms <= until_ms:
+            call = awake.popleft()
+            if len(self._calls) > self._rest_above and self._is_open(call):
+                call.rest()
 
     def _observe(
         self,
@@ -293,6 +311,7 @@ class Engine:
         self._queue(call)
 
     def _queue(self, call: Call) -> None:
+        self._awake.append(call)
         opened = self._opened
         opened.append(call)
         if len(opened) > 2 * len(self._calls) + SPARE:
