@@ -3,14 +3,14 @@
 Rule 1: a message is parsed once, here; whatever a rule reads is a field of `Seen`.
 Rule 2: what only some messages carry is in `offer` (initial INVITE) or `ending` (CANCEL, BYE, finals), so
         that the many plain ones stay small: a hundred thousand calls ring at the same time.
-Rule 3: `Seen` is part of the state rows: fields are only ever appended, with defaults.
+Rule 3: `Seen` is part of the state rows (`rows.py`): fields are only ever appended, with defaults.
 """
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple, final
 
-from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 from missedcall_common.sip import headers as h
 from missedcall_common.sip.message import SipError, SipHead, parse
@@ -39,50 +39,112 @@ _MISSED = re.compile(rb"<Event\s[^>]*type=[\"']missed[\"']", re.IGNORECASE)
 _CALL_ID = re.compile(rb"<CallId>\s*([^<\s]{1,256})\s*</CallId>", re.IGNORECASE)
 
 
-class Caller(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Caller:
     """`records.Party`, small: it is kept for every leg of every open call."""
 
-    uri: str = ""
-    number: str = ""
-    display_name: str = ""
-    anonymous: bool = False
-    source: str = ""
+    __slots__ = ("anonymous", "display_name", "number", "source", "uri")
+
+    def __init__(
+        self,
+        uri: str = "",
+        number: str = "",
+        display_name: str = "",
+        anonymous: bool = False,
+        source: str = "",
+    ) -> None:
+        self.uri: Final = uri
+        self.number: Final = number
+        self.display_name: Final = display_name
+        self.anonymous: Final = anonymous
+        self.source: Final = source
 
 
-class Retarget(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Retarget:
     """One History-Info entry (RFC 7044 s.5), or a Diversion value read as one (RFC 7544)."""
 
-    aor: str
-    index: str = ""
-    cause: int = 0
-    own_contact: bool = False
-    """`rc` or `np`: the same user's own contact, not a further user (RFC 7044 s.10.2)."""
-    reason: str = ""
-    """`ms-retarget-reason` or the Diversion reason, lower case."""
-    voicemail: bool = False
+    __slots__ = ("aor", "cause", "index", "own_contact", "reason", "voicemail")
+
+    def __init__(
+        self,
+        aor: str,
+        index: str = "",
+        cause: int = 0,
+        own_contact: bool = False,
+        reason: str = "",
+        voicemail: bool = False,
+    ) -> None:
+        self.aor: Final = aor
+        self.index: Final = index
+        self.cause: Final = cause
+        self.own_contact: Final = own_contact
+        """`rc` or `np`: the same user's own contact, not a further user (RFC 7044 s.10.2)."""
+        self.reason: Final = reason
+        """`ms-retarget-reason` or the Diversion reason, lower case."""
+        self.voicemail: Final = voicemail
 
 
-class Offer(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Offer:
     """What an initial INVITE says; of a lost INVITE, what its responses repeat."""
 
-    to: str
-    """Address of record in To."""
-    caller: Caller
-    target: str = ""
-    """Address of record in the Request-URI; "" if the INVITE was not captured."""
-    contact_like: bool = False
-    """The Request-URI names a registered contact, not a user."""
-    history: tuple[Retarget, ...] = ()
-    diversions: tuple[Retarget, ...] = ()
-    """Bottom-most first: in the order in which the call was diverted (RFC 5806 s.5)."""
-    referred_by: str = ""
-    replaces: str = ""
-    """Call-ID of the dialog that this INVITE takes over (RFC 3891)."""
-    media: tuple[str, ...] = ()
-    traits: tuple[str, ...] = ()
-    """Named properties, see `_traits`."""
-    links: tuple[str, ...] = ()
-    """Identifiers by which this leg may be joined to others, see `join.py`."""
+    __slots__ = (
+        "caller", "contact_like", "diversions", "history", "links", "media",
+        "referred_by", "replaces", "target", "to", "traits",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        to: str,
+        caller: Caller,
+        target: str = "",
+        contact_like: bool = False,
+        history: tuple[Retarget, ...] = (),
+        diversions: tuple[Retarget, ...] = (),
+        referred_by: str = "",
+        replaces: str = "",
+        media: tuple[str, ...] = (),
+        traits: tuple[str, ...] = (),
+        links: tuple[str, ...] = (),
+    ) -> None:
+        self.to: Final = to
+        """Address of record in To."""
+        self.caller: Final = caller
+        self.target: Final = target
+        """Address of record in the Request-URI; "" if the INVITE was not captured."""
+        self.contact_like: Final = contact_like
+        """The Request-URI names a registered contact, not a user."""
+        self.history: Final = history
+        self.diversions: Final = diversions
+        """Bottom-most first: in the order in which the call was diverted (RFC 5806 s.5)."""
+        self.referred_by: Final = referred_by
+        self.replaces: Final = replaces
+        """Call-ID of the dialog that this INVITE takes over (RFC 3891)."""
+        self.media: Final = media
+        self.traits: Final = traits
+        """Named properties, see `_traits`."""
+        self.links: Final = links
+        """Identifiers by which this leg may be joined to others, see `join.py`."""
+
+    def linked(self, links: tuple[str, ...]) -> "Offer":
+        """Return the same with other identifiers."""
+        return Offer(
+            self.to,
+            self.caller,
+            self.target,
+            self.contact_like,
+            self.history,
+            self.diversions,
+            self.referred_by,
+            self.replaces,
+            self.media,
+            self.traits,
+            links,
+        )
 
     @property
     def silent(self) -> bool:
@@ -90,49 +152,93 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
         return bool(self.media) and SILENT_MEDIA.issuperset(self.media)
 
 
-class Ending(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Ending:
     """What a CANCEL, BYE, ACK or final response says beyond its status."""
 
-    says: tuple[str, ...] = ()
-    """`Says` values of its Reasons and diagnostics, most telling first."""
-    dnd: bool = False
-    blocked: bool = False
-    machine: str = ""
-    """`voicemail` or `attendant`: what answered says that it is no person (RFC 3840 s.10)."""
-    contacts: tuple[str, ...] = ()
-    """Addresses of record that a 3xx offers; `voicemail` for one that is."""
-    raw: str = ""
-    """Reason and diagnostics as received, for the evidence."""
-    links: tuple[str, ...] = ()
-    """As in `Offer`: a server may name the conversation only when it answers."""
+    __slots__ = ("blocked", "contacts", "dnd", "links", "machine", "raw", "says")
+
+    def __init__(
+        self,
+        says: tuple[str, ...] = (),
+        dnd: bool = False,
+        blocked: bool = False,
+        machine: str = "",
+        contacts: tuple[str, ...] = (),
+        raw: str = "",
+        links: tuple[str, ...] = (),
+    ) -> None:
+        self.says: Final = says
+        """`Says` values of its Reasons and diagnostics, most telling first."""
+        self.dnd: Final = dnd
+        self.blocked: Final = blocked
+        self.machine: Final = machine
+        """`voicemail` or `attendant`: what answered says that it is no person (RFC 3840 s.10)."""
+        self.contacts: Final = contacts
+        """Addresses of record that a 3xx offers; `voicemail` for one that is."""
+        self.raw: Final = raw
+        """Reason and diagnostics as received, for the evidence."""
+        self.links: Final = links
+        """As in `Offer`: a server may name the conversation only when it answers."""
+
+    def linked(self, links: tuple[str, ...]) -> "Ending":
+        """Return the same with other identifiers."""
+        return Ending(self.says, self.dnd, self.blocked, self.machine, self.contacts, self.raw, links)
 
 
-class Seen(Struct, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Seen:
     """One distinct message of a call."""
 
-    at_ms: int
-    """Earliest capture time, milliseconds since the epoch."""
-    method: str
-    """Of the request, or of the CSeq of the response."""
-    status: int
-    """0 for a request."""
-    call_id: str
-    cseq: int
-    branch: str
-    """Transaction id of the topmost Via (RFC 3261 s.17.2.3)."""
-    parent: str
-    """That of the Via below it: the hop before this one; "" if none."""
-    vias: int
-    from_tag: str
-    to_tag: str
-    src: str
-    dst: str
-    offer: Offer | None = None
-    ending: Ending | None = None
-    request_uri: str = ""
-    """As received, for the ladder; "" for responses."""
-    again_ms: int = 0
-    """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
+    __slots__ = (
+        "again_ms", "at_ms", "branch", "call_id", "cseq", "dst", "ending", "from_tag", "method", "offer",
+        "parent", "request_uri", "src", "status", "to_tag", "vias",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        at_ms: int,
+        method: str,
+        status: int,
+        call_id: str,
+        cseq: int,
+        branch: str,
+        parent: str,
+        vias: int,
+        from_tag: str,
+        to_tag: str,
+        src: str,
+        dst: str,
+        offer: Offer | None = None,
+        ending: Ending | None = None,
+        request_uri: str = "",
+        again_ms: int = 0,
+    ) -> None:
+        self.at_ms = at_ms
+        """Earliest capture time, milliseconds since the epoch."""
+        self.method = method
+        """Of the request, or of the CSeq of the response."""
+        self.status = status
+        """0 for a request."""
+        self.call_id = call_id
+        self.cseq = cseq
+        self.branch = branch
+        """Transaction id of the topmost Via (RFC 3261 s.17.2.3)."""
+        self.parent = parent
+        """That of the Via below it: the hop before this one; "" if none."""
+        self.vias = vias
+        self.from_tag = from_tag
+        self.to_tag = to_tag
+        self.src = src
+        self.dst = dst
+        self.offer = offer
+        self.ending = ending
+        self.request_uri = request_uri
+        """As received, for the ladder; "" for responses."""
+        self.again_ms = again_ms
+        """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
 
 
 shared = lru_cache(maxsize=16_384)(str)

@@ -315,8 +315,9 @@ def publish(call: Call, rulings: list[Ruling], *, blind: bool) -> tuple[list[Ver
             facts.append(_fact(ruling, identifier, "retracted", revision, cause, blind=blind))
         elif before is not None and (state or ruling.outcome == "incomplete"):
             continue  # a later message changes neither a published cause nor an answer into doubt
-        call.ruled[ruling.callee] = Ruled(
-            ruling.outcome, ruling.rule, identifier, revision, state, cause, number
+        call.rule(
+            ruling.callee,
+            Ruled(ruling.outcome, ruling.rule, identifier, revision, state, cause, number),
         )
         verdicts.append(_verdict(ruling, identifier, number))
     return verdicts, facts

@@ -91,7 +91,7 @@ class Datagrams:
             if self._allowed.everybody:
                 recv = self._socket.recv
                 for _ in range(DRAIN):
-                    frames.append(recv(DATAGRAM))  # noqa: PERF401 - what came before the error counts
+                    frames.append(recv(DATAGRAM))
             else:
                 for _ in range(DRAIN):
                     frame, sender = self._socket.recvfrom(DATAGRAM)

@@ -134,7 +134,7 @@ class Intake:
         return SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)
 
     def _knows(self, key: bytes) -> bool:
-        for known in self._auth_keys:  # noqa: SIM110 - any() of a generator costs 0.4 us more per message
+        for known in self._auth_keys:
             if compare_digest(key, known):  # how long it takes must not tell how much of a key was right
                 return True
         return False
