@@ -17,7 +17,7 @@ def build_all(picture: Picture, policy: Policy) -> list[Case]:
     """Return the cases of a call: the caller's own first, then those of the calls within it."""
     cases = [build(picture, policy)]
     for later in picture.later:
-        cases.append(build(later, policy, behind=True))  # noqa: PERF401 - compiled, a loop is faster
+        cases.append(build(later, policy, behind=True))
     return cases
 
 
@@ -164,7 +164,10 @@ def _taken_below(branch: Branch) -> bool:
     for below in branch.children:
         if below.oks:
             return True
-    return any(below.oks for below in tree(branch.children))
+    for below in tree(branch.children):
+        if below.oks:
+            return True
+    return False
 
 
 def _superseded(branch: Branch, last: list[Branch]) -> bool:

@@ -167,7 +167,10 @@ class Case:
         return None
 
     def _from_caller(self, bye: Seen) -> bool:
-        return any(leg.from_tag == bye.from_tag and leg.call_id == bye.call_id for leg in self.picture.legs)
+        for leg in self.picture.legs:
+            if leg.from_tag == bye.from_tag and leg.call_id == bye.call_id:
+                return True
+        return False
 
     @property
     def took_over_callee(self) -> bool:
@@ -193,7 +196,10 @@ class Case:
     @property
     def offered(self) -> bool:
         """Whether an initial INVITE was captured: without one nothing says what was called, or whether it was."""
-        return any(branch.invite is not None for branch in self.branches)
+        for branch in self.branches:
+            if branch.invite is not None:
+                return True
+        return False
 
     @property
     def forked_upstream(self) -> bool:
@@ -233,7 +239,10 @@ class Case:
             return True
         if self.cancel is not None or (self.final is not None and not self.cancel_known):
             return False
-        return any(leaf.end is End.ELSEWHERE for leaf in self.leaves)
+        for leaf in self.leaves:
+            if leaf.end is End.ELSEWHERE:
+                return True
+        return False
 
     # -- what the phones did -----------------------------------------------------------------------
 
@@ -244,7 +253,10 @@ class Case:
 
     def any_deciding(self, wanted: End) -> bool:
         """Whether a deciding branch ended so."""
-        return any(end is wanted for end in self.told_ends)
+        for end in self.told_ends:
+            if end is wanted:
+                return True
+        return False
 
     @property
     def rang(self) -> bool:

@@ -110,7 +110,10 @@ def _hidden_by_fork(case: Case) -> bool:
             return True  # the called user's own phones ring outside the capture
     if case.status == 487 and not (case.cancel_known or case.root_says):
         return True
-    return any(branch.open for branch in case.attempt)
+    for branch in case.attempt:
+        if branch.open:
+            return True
+    return False
 
 
 def _by_caller(case: Case) -> bool:
@@ -154,7 +157,10 @@ def _recalls(case: Case) -> list[Leg]:
 
 
 def _recalled(case: Case) -> bool:
-    return any(leg.answered_ms for leg in _recalls(case))
+    for leg in _recalls(case):
+        if leg.answered_ms:
+            return True
+    return False
 
 
 def _recall_rings(case: Case) -> bool:
@@ -180,15 +186,24 @@ def _contact_given(case: Case) -> bool:
 
 
 def _cancel_crossed(case: Case) -> bool:
-    return any(leaf.discarded == "cancelled" for leaf in case.leaves)
+    for leaf in case.leaves:
+        if leaf.discarded == "cancelled":
+            return True
+    return False
 
 
 def _because_of_dnd(case: Case) -> bool:
-    return any("disturb" in diversion.reason for diversion in case.offer.diversions)
+    for diversion in case.offer.diversions:
+        if "disturb" in diversion.reason:
+            return True
+    return False
 
 
 def _from_queue(case: Case) -> bool:
-    return any(entry.reason == "acd" for entry in case.offer.history)
+    for entry in case.offer.history:
+        if entry.reason == "acd":
+            return True
+    return False
 
 
 # -- evidence --------------------------------------------------------------------------------------
