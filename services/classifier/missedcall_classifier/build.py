@@ -4,6 +4,8 @@ Rule 1: a leaf is a branch with nothing below it, or one whose 2xx came from not
 Rule 2: a 2xx counts as a person's unless something says that a machine sent it, or that nobody could hear it.
 """
 
+from typing import Final
+
 from .case import TAKEOVER_MS, Case
 from .causes import RETRIED, Says
 from .ends import End, Leaf, end_of
@@ -37,6 +39,8 @@ def build(picture: Picture, policy: Policy, *, behind: bool = False) -> Case:
     for takeover in picture.takeovers:
         oks = [ok for branch in takeover.branches for ok in branch.oks]
         case.pickups.extend(sorted(oks, key=_at_ms)[:1])
+    for branch in case.branches:
+        branch.parent = None
     return case
 
 
@@ -141,7 +145,7 @@ def _bases(case: Case, primary: str) -> dict[str, str]:
     return bases
 
 
-NOBODY: dict[str, str] = {}
+NOBODY: Final[dict[str, str]] = {}
 
 
 def _contacts(branches: list[Branch]) -> dict[str, str]:
@@ -172,7 +176,7 @@ def _taken_below(branch: Branch) -> bool:
 
 def _superseded(branch: Branch, last: list[Branch]) -> bool:
     """Whether a root failed so that the caller tried again: one attempt (rows 20, 22)."""
-    if branch.parent is not None or branch.oks or branch in last:
+    if branch.nested or branch.oks or branch in last:
         return False
     return branch.final is None or branch.final.status in RETRIED
 
@@ -248,7 +252,7 @@ def _machine_called(branch: Branch, user: str, voicemail: frozenset[str], attend
         if offer.traits and "voicemail" in offer.traits:
             return "voicemail"
         history = offer.history
-        if history and history[-1].voicemail and (branch.children or branch.parent or len(history) > 1):
+        if history and history[-1].voicemail and (branch.children or branch.nested or len(history) > 1):
             return "voicemail"
     return "attendant" if attendants and (user in attendants or target in attendants) else ""
 

@@ -5,7 +5,7 @@ Rule 2: all times are capture milliseconds; 0 means "not seen".
 Rule 3: what most rules ask for is a field, read once by `build.py`; the rest is a property, read when asked for.
 """
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
@@ -24,7 +24,7 @@ MEMBER_MS = 2000
 """Legs that begin this close to each other ring as a group, later ones in turn."""
 
 
-NOTHING: frozenset[str] = frozenset()
+NOTHING: Final[frozenset[str]] = frozenset()
 
 
 @final
@@ -33,36 +33,11 @@ class Case:
     """A root leg, its tree of branches, and the user whom the caller called."""
 
     __slots__ = (
-        "_ended_at_ms",
-        "_heads",
-        "_rang_at_ms",
-        "_users",
-        "attempt",
-        "began_ms",
-        "behind",
-        "branches",
-        "byes",
-        "cancel",
-        "cancel_known",
-        "covered",
-        "deciding",
-        "final",
-        "human",
-        "leaves",
-        "machine",
-        "offer",
-        "picked_up_unseen",
-        "pickups",
-        "picture",
-        "policy",
-        "primary",
-        "root",
-        "root_says",
-        "status",
-        "told",
-        "told_ends",
-        "twins",
-    )
+        "_ended_at_ms", "_heads", "_rang_at_ms", "_users", "attempt", "began_ms", "behind", "branches",
+        "byes", "cancel", "cancel_known", "covered", "deciding", "final", "human", "leaves", "machine",
+        "offer", "picked_up_unseen", "pickups", "picture", "policy", "primary", "root", "root_says",
+        "status", "told", "told_ends", "twins",
+    )  # fmt: skip
 
     picture: Picture
     policy: Policy
@@ -319,9 +294,7 @@ class Case:
     def open_branch(self) -> bool:
         """A branch was answered by something and has no end."""
         cseq = self.attempt[0].cseq
-        return any(
-            branch.open and (branch.cseq == cseq or branch.parent is not None) for branch in self.branches
-        )
+        return any(branch.open and (branch.cseq == cseq or branch.nested) for branch in self.branches)
 
     @property
     def rang_at_ms(self) -> int:

@@ -88,7 +88,7 @@ def reached(branch: Branch) -> bool:
     """Whether the request got to a phone, beyond the server that knows the user (rows 13, 14)."""
     if branch.ringing_ms:
         return True
-    forwarded = branch.parent is not None or bool(branch.children) or branch.vias > 1
+    forwarded = branch.nested or bool(branch.children) or branch.vias > 1
     final = branch.final
     if final is not None and final.at_ms - branch.first_ms >= PROMPT_MS:
         return forwarded or final.status == 603

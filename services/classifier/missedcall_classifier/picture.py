@@ -9,11 +9,14 @@ Rule 3: nothing is judged here. Every list is in a fixed order (capture time, th
         a function of the set of messages.
 """
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
 from .seen import Offer, Seen
+
+NO_MESSAGES: Final[list[Seen]] = []
+"""Stands for an empty list until there is something to put into one; nothing is ever added to it."""
 
 
 @final
@@ -21,32 +24,10 @@ class Branch:
     """One INVITE transaction on one hop."""
 
     __slots__ = (
-        "acked",
-        "call_id",
-        "cancel",
-        "cancel_known",
-        "children",
-        "cseq",
-        "dst",
-        "ended_ms",
-        "final",
-        "finals",
-        "first_ms",
-        "id",
-        "in_dialog",
-        "invite",
-        "offer",
-        "oks",
-        "parent",
-        "parent_id",
-        "progress_ms",
-        "provisionals",
-        "ringing_ms",
-        "says",
-        "src",
-        "user",
-        "vias",
-    )
+        "acked", "call_id", "cancel", "cancel_known", "children", "cseq", "dst", "ended_ms", "final",
+        "finals", "first_ms", "id", "in_dialog", "invite", "nested", "offer", "oks", "parent", "parent_id",
+        "progress_ms", "provisionals", "ringing_ms", "says", "src", "user", "vias",
+    )  # fmt: skip
 
     id: str
     cseq: int
@@ -83,6 +64,9 @@ class Branch:
     ended_ms: int
     """Capture time of its end: the first of CANCEL, failure and 2xx; 0 while it is open."""
     parent: "Branch | None"
+    """None again once the case is built, so that the memory of a tree is free when it is dropped."""
+    nested: bool
+    """It has or had a parent."""
     children: list["Branch"]
     user: str
     """Whose phone it is for; `build.py` says it."""
@@ -100,9 +84,9 @@ class Branch:
             self.src, self.dst = first.src, first.dst
         self.invite = None
         self.offer = None
-        self.provisionals = []
-        self.oks = []
-        self.finals = []
+        self.provisionals = NO_MESSAGES
+        self.oks = NO_MESSAGES
+        self.finals = NO_MESSAGES
         self.final = None
         self.cancel = None
         self.cancel_known = False
@@ -113,7 +97,8 @@ class Branch:
         self.progress_ms = 0
         self.ended_ms = 0
         self.parent = None
-        self.children = []
+        self.nested = False
+        self.children = NO_BRANCHES
         self.user = ""
 
     def note(self, seen: Seen) -> None:
@@ -125,15 +110,19 @@ class Branch:
                 return
             self.cancel = seen
         elif status >= 300:
-            self.finals.append(seen)
             if self.final is None:
-                self.final = seen
+                self.final, self.finals = seen, [seen]
+            else:
+                self.finals.append(seen)
         elif status >= 200:
-            self.oks.append(seen)
+            self._add_ok(seen)
             self.ended_ms = self.ended_ms or seen.at_ms
             return
         elif status:
-            self.provisionals.append(seen)
+            if self.provisionals:
+                self.provisionals.append(seen)
+            else:
+                self.provisionals = [seen]
             if status == 180:
                 self.ringing_ms = self.ringing_ms or seen.at_ms
             elif status == 183:
@@ -154,7 +143,22 @@ class Branch:
         """Let a message stand for a 2xx that was not captured."""
         if not self.oks:
             self.ended_ms = min(self.ended_ms or seen.at_ms, seen.at_ms)
-        self.oks.append(seen)
+        self._add_ok(seen)
+
+    def _add_ok(self, seen: Seen) -> None:
+        if self.oks:
+            self.oks.append(seen)
+        else:
+            self.oks = [seen]
+
+    def hang(self, child: "Branch") -> None:
+        """Take a branch for one that came out of the box that this one entered."""
+        child.parent = self
+        child.nested = True
+        if self.children:
+            self.children.append(child)
+        else:
+            self.children = [child]
 
     @property
     def alerted_ms(self) -> int:
@@ -170,6 +174,9 @@ class Branch:
     def silent(self) -> bool:
         """Whether nothing at all came back."""
         return not (self.provisionals or self.oks or self.finals or self.acked)
+
+
+NO_BRANCHES: Final[list[Branch]] = []
 
 
 @final
@@ -293,10 +300,19 @@ def _in_order(messages: list[Seen]) -> list[Seen]:
     """Return the messages sorted by `order`. They mostly come so, and then a look at each is enough."""
     before: Seen | None = None
     for seen in messages:
-        if before is not None and before.at_ms >= seen.at_ms and order(before) > order(seen):
+        if before is not None and before.at_ms >= seen.at_ms and _follows(before, seen):
             return sorted(messages, key=order)
         before = seen
     return messages[:]
+
+
+def _follows(one: Seen, other: Seen) -> bool:
+    """Whether the first of two messages, which is not the earlier one, comes after the other."""
+    if one.at_ms != other.at_ms:
+        return True
+    if one.status != other.status:
+        return one.status > other.status
+    return order(one) > order(other)
 
 
 def _by_call_id(messages: list[Seen]) -> dict[str, list[Seen]]:
@@ -532,8 +548,7 @@ def _link(branches: _Branches) -> list[Branch]:
     for branch in branches.all:
         parent = branches.find(branch.cseq, branch.parent_id) if branch.parent_id else None
         if parent is not None and not _is_above(branch, parent):
-            branch.parent = parent
-            parent.children.append(branch)
+            parent.hang(branch)
         else:
             roots.append(branch)
     if len(roots) > 1:
@@ -575,9 +590,7 @@ def _link_by_box(roots: list[Branch], branches: list[Branch]) -> list[Branch]:
         ]
         same = [b for b in into if b.cseq == root.cseq] or into
         if same:
-            parent = same[-1]
-            root.parent = parent
-            parent.children.append(root)
+            same[-1].hang(root)
         else:
             remaining.append(root)
     return remaining or roots[:1]
@@ -651,5 +664,4 @@ def _attach(leg: Leg, root: Leg, legs: list[Leg]) -> None:
             if b.first_ms <= branch.first_ms and out_of(b, branch) and not _is_above(branch, b)
         ]
         parent = into[-1] if into else root.last_attempt[0]
-        branch.parent = parent
-        parent.children.append(branch)
+        parent.hang(branch)

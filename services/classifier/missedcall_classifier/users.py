@@ -112,12 +112,12 @@ def ours(aor: str, policy: Policy) -> bool:
     """Whether ``aor`` is one of the users we decide for."""
     if policy.users is not None:
         return aor in policy.users
-    if policy.domains and host_part(aor) in policy.domains:
+    domains, prefixes = policy.domains, policy.number_prefixes
+    if not domains and not prefixes:
         return True
-    number = user_part(aor)
-    if policy.number_prefixes and number.startswith(policy.number_prefixes):
+    if domains and host_part(aor) in domains:
         return True
-    return not (policy.domains or policy.number_prefixes)
+    return bool(prefixes) and user_part(aor).startswith(prefixes)
 
 
 def _diverted_here(branch: Branch) -> bool:

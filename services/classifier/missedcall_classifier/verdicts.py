@@ -32,17 +32,9 @@ class Findings:
     """What the verdicts on all users of a case have in common."""
 
     __slots__ = (
-        "call_id",
-        "caller",
-        "case",
-        "confidence",
-        "decided_at",
-        "ended_at",
-        "evidence",
-        "policy",
-        "rang_at",
-        "ring_s",
-    )
+        "call_id", "caller", "case", "confidence", "decided_at", "ended_at", "evidence", "policy",
+        "rang_at", "ring_s",
+    )  # fmt: skip
 
     case: Case
     call_id: str
@@ -158,14 +150,20 @@ def _rule_on_called(findings: Findings, rule: Rule, near: list[Rule]) -> Ruling:
 
 def _evidence(case: Case, rule: Rule) -> tuple[Evidence, ...]:
     """Return the messages that made a rule fire, in order of capture."""
-    named = {id(seen) for seen in rule.evidence(case) if seen is not None}
-    found = []
-    for seen in case.picture.seen:
-        if id(seen) in named:
-            found.append(evidence(seen))
-            if len(found) == min(len(named), MAX_EVIDENCE):
-                break
-    return tuple(found)
+    named = rule.evidence(case)
+    if len(named) > MAX_EVIDENCE:
+        many = {id(seen) for seen in named}
+        proof = [seen for seen in case.picture.seen if id(seen) in many][:MAX_EVIDENCE]
+    else:
+        proof = [seen for seen in case.picture.seen if _is_among(seen, named)]
+    return tuple([evidence(seen) for seen in proof])
+
+
+def _is_among(seen: Seen, named: list[Seen | None]) -> bool:
+    for other in named:
+        if other is seen:
+            return True
+    return False
 
 
 def _party(caller: Caller) -> Party:
