@@ -83,6 +83,17 @@ def test_how_messages_are_batched_changes_no_byte(name):
 
 
 @in_every_trace
+def test_a_call_that_rests_changes_no_byte(name):
+    feed = one_batch_each(list(messages_of(name)))
+    engine = Engine(trace_of(name).policy)
+    engine._rest_above = engine._rest_ms = 0
+
+    decisions = [decision for batch in feed for decision in engine.feed(batch)] + engine.finish()
+
+    assert as_bytes(decisions) == as_bytes(run(name, feed))
+
+
+@in_every_trace
 def test_who_reads_changes_no_byte(name):
     feed = list(batches(list(messages_of(name))))
     policy = trace_of(name).policy

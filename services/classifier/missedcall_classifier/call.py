@@ -11,8 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from .policy import Policy
 from .seen import Offer, Seen
+from .seen_rows import pack, unpack
 
 SETTLES: Final = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
 """Requests after which the call may be over: look again when the dust has settled."""
@@ -51,6 +51,7 @@ class Ruled:
         self.verdict_revision: Final = verdict_revision
 
 
+NOTHING: Final[list[Seen]] = []
 NO_HINTS: Final[dict[str, Offer]] = {}
 NOT_RULED: Final[dict[str, Ruled]] = {}
 
@@ -61,8 +62,8 @@ class Call:
     """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
 
     __slots__ = (
-        "_hints", "_ruled", "due_ms", "forget_ms", "held_by", "key", "last_ms", "low_confidence", "opened_ms",
-        "refused", "scheduled_ms", "seen", "settling",
+        "_hints", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "key", "last_ms",
+        "low_confidence", "opened_ms", "refused", "scheduled_ms", "settling",
     )  # fmt: skip
 
     def __init__(
@@ -86,7 +87,8 @@ class Call:
         """When the last new message was received."""
         self.due_ms = due_ms
         """When to look again."""
-        self.seen = seen
+        self._seen = seen
+        self._packed = b""
         self._hints = hints or None
         self._ruled = ruled or None
         self.forget_ms = forget_ms
@@ -102,6 +104,18 @@ class Call:
         """Messages beyond the limit, not kept."""
         self.scheduled_ms = 0
         """When the engine will look at it next; 0 if it is in no queue. Not part of the state row."""
+
+    @property
+    def seen(self) -> list[Seen]:
+        """Its distinct messages, in the order in which they came."""
+        if self._packed:
+            self._seen, self._packed = unpack(self._packed), b""
+        return self._seen
+
+    def rest(self) -> None:
+        """Take less memory until somebody asks for the messages again."""
+        if not self._packed:
+            self._packed, self._seen = pack(self._seen), NOTHING
 
     @property
     def hints(self) -> dict[str, Offer]:
@@ -155,28 +169,23 @@ class Call:
             return True
         return changed
 
-    def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
-        """Add a message that is new to the set; return whether there was room for it.
+    def observe(self, seen: Seen, received_ms: int, settle_ms: int, open_branch_ms: int) -> None:
+        """Add a message that is new to the set.
 
-        Sets `due_ms`: a possible end is looked at after `settle_s`, anything else after `open_branch_s`.
+        Sets `due_ms`: a possible end is looked at after ``settle_ms``, anything else after ``open_branch_ms``.
         """
-        if len(self.seen) >= policy.max_messages_per_call:
-            self.refused += 1
-            return False
         self.seen.append(seen)
-        self.last_ms = max(self.last_ms, received_ms)
-        method = seen.method
-        invite = method == "INVITE"
-        if (
-            self.settling
-            or (invite and (seen.status >= 200 or self.forget_ms != 0))
-            or (not invite and method in SETTLES)
-        ):
-            self.settling = True
-            self.due_ms = received_ms + int(policy.settle_s * 1000)
+        if received_ms > self.last_ms:
+            self.last_ms = received_ms
+        if not self.settling:
+            if seen.method == "INVITE":
+                self.settling = seen.status >= 200 or self.forget_ms != 0
+            else:
+                self.settling = seen.method in SETTLES
+        if self.settling:
+            self.due_ms = received_ms + settle_ms
         elif not self.due_ms:
-            self.due_ms = received_ms + int(policy.open_branch_s * 1000)
-        return True
+            self.due_ms = received_ms + open_branch_ms
 
     def absorb(self, other: "Call") -> None:
         """Take over another call that turned out to be this one."""

@@ -59,6 +59,14 @@ META = "__meta__"
 MAX_GAPS = 64
 """Times of lost batches that are remembered for `blind_window`."""
 
+REST_ABOVE: Final = 20_000
+"""Calls above which those that only ring are packed. Less: small systems pay for memory that they have. More:
+large ones need it."""
+
+REST_MS: Final = 5_000
+"""A call this old mostly rings and hears nothing for a while. Less: packed in vain, for the next message comes
+soon. More: memory."""
+
 SPARE: Final = 1024
 """Closed calls that may stand in the queue of open ones before it is swept. Less: swept too often."""
 
@@ -76,11 +84,19 @@ class Engine:
         self._headers: tuple[str, ...] = policy.correlation_headers
         self._max_open: int = policy.max_open_calls
         self._max_legs: int = policy.max_legs_per_call
+        self._max_messages: int = policy.max_messages_per_call
+        self._settle_ms = int(policy.settle_s * 1000)
+        self._open_branch_ms = int(policy.open_branch_s * 1000)
+        self._closed_keep_ms = int(policy.closed_keep_s * 1000)
         self._calls: dict[str, Call] = {}
         self._index = Index(policy)
         self._due: list[tuple[int, str]] = []
         self._opened: deque[Call] = deque()
         """Calls in the order in which they were opened, among them some that are closed or gone."""
+        self._awake: deque[Call] = deque()
+        """Calls opened lately, the earliest first."""
+        self._rest_above = REST_ABOVE
+        self._rest_ms = REST_MS
         self._dirty: dict[str, None] = {}
         self._meta = Meta({}, {}, [], 0)
         self._closed = 0
@@ -198,6 +214,12 @@ class Engine:
         meta.watermark_ms = max(meta.watermark_ms, min(clock_ms, slowest_ms))
         self._dirty[META] = None
         self._run_due(meta.watermark_ms, decisions)
+        awake = self._awake
+        until_ms = meta.watermark_ms - self._rest_ms
+        while awake and awake[0].opened_ms <= until_ms:
+            call = awake.popleft()
+            if len(self._calls) > self._rest_above and self._is_open(call):
+                call.rest()
 
     def _observe(
         self,
@@ -217,7 +239,7 @@ class Engine:
             if names_more(seen):
                 links = self._index.links(known)
                 joined = self._joined(known, call, links) or call
-                self._index.add(links, joined)
+                self._index.add(known.call_id, links, joined)
             return
         if call is not None and call.forget_ms and _is_another_call(call, seen):
             self._forget(call)
@@ -244,15 +266,17 @@ class Engine:
             call = self._joined(seen, call, links)
         if call is None:
             call = self._open(seen, received_ms)
-        full = names and len(call_ids(call.seen)) >= self._max_legs
-        if not call.observe(seen, received_ms, self.policy):
+        if len(call.seen) >= self._max_messages:
+            call.refused += 1
             self.counts["limit"] += 1
             return
+        full = names and self._has_too_many_legs(call)
+        call.observe(seen, received_ms, self._settle_ms, self._open_branch_ms)
         if full:
             self.counts["limit"] += 1
-            del links[1:]
+            links = []
         if names:
-            index.add(links, call)
+            index.add(seen.call_id, links, call)
         if hint is not None:
             call.hint(seen.call_id, hint)
             index.add_parties(hint, call)
@@ -271,11 +295,15 @@ class Engine:
         """Begin a call with its first message."""
         due_ms = 0
         if seen.offer is None and seen.status < 180:
-            due_ms = received_ms + int(self.policy.settle_s * 1000)
+            due_ms = received_ms + self._settle_ms
         key = seen.call_id if seen.call_id not in self._calls else f"{seen.call_id}\x00{received_ms}"
         call = self._calls[key] = Call(key, received_ms, received_ms, due_ms, [])
         self._queue(call)
         return call
+
+    def _has_too_many_legs(self, call: Call) -> bool:
+        most = self._max_legs
+        return len(call.seen) >= most and len(call_ids(call.seen)) >= most
 
     def _reopen(self, call: Call) -> None:
         call.forget_ms = 0
@@ -283,6 +311,7 @@ class Engine:
         self._queue(call)
 
     def _queue(self, call: Call) -> None:
+        self._awake.append(call)
         opened = self._opened
         opened.append(call)
         if len(opened) > 2 * len(self._calls) + SPARE:
@@ -294,7 +323,7 @@ class Engine:
     def _joined(self, seen: Seen, call: Call | None, links: list[str]) -> Call | None:
         """Return the call that ``links`` name, ``call`` if none does; several turn out to be one."""
         index = self._index
-        found = index.matches(links)
+        found = index.matches(links) if links else []
         if not found or (len(found) == 1 and found[0] is call):
             return call
         named = seen.offer.links if seen.offer is not None else ()
@@ -310,7 +339,7 @@ class Engine:
             # An identifier that never changes must not join the world.
             if other not in sure and mine is not None and not _related(other, mine):
                 self.counts["unrelated"] += 1
-            elif len(call_ids(other.seen)) >= self._max_legs:
+            elif self._has_too_many_legs(other):
                 self.counts["limit"] += 1
             elif call is None:
                 call = other
@@ -356,7 +385,7 @@ class Engine:
         """Make two calls one: the older takes the younger over; None if that were too much for one call."""
         legs = len(call_ids(one.seen)) + len(call_ids(other.seen))
         messages = len(one.seen) + len(other.seen)
-        if legs > self._max_legs or messages > self.policy.max_messages_per_call:
+        if legs > self._max_legs or messages > self._max_messages:
             self.counts["limit"] += 1
             return None
         kept, gone = (one, other) if _age(one) <= _age(other) else (other, one)
@@ -521,7 +550,7 @@ class Engine:
     def _close(self, call: Call, now_ms: int) -> None:
         if not call.forget_ms:
             self._closed += 1
-        call.forget_ms = call.due_ms = now_ms + int(self.policy.closed_keep_s * 1000)
+        call.forget_ms = call.due_ms = now_ms + self._closed_keep_ms
         self._schedule(call)
 
     def _forget(self, call: Call) -> None:

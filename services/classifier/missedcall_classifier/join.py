@@ -48,8 +48,8 @@ class Index:
         return self._legs.get(call_id)
 
     def links(self, seen: Seen) -> list[str]:
-        """Return the identifiers under which a message's call is known, its Call-ID first."""
-        found = ["call:" + seen.call_id]
+        """Return the identifiers under which a message's call is known beside its Call-ID."""
+        found: list[str] = []
         suffix = self._suffix
         if suffix is not None and suffix.search(seen.call_id) is not None:
             found.append("call:" + suffix.sub("", seen.call_id))
@@ -57,11 +57,10 @@ class Index:
         if offer is not None:
             if offer.replaces:
                 found.append("call:" + offer.replaces)
-            for link in offer.links:
-                if not (weak(link) and offer.silent):
-                    found.append(link)
-        elif ending is not None:
-            found.extend(ending.links)
+            if offer.links:
+                found += [link for link in offer.links if not (weak(link) and offer.silent)]
+        elif ending is not None and ending.links:
+            found += ending.links
         return found
 
     def matches(self, links: list[str]) -> list[Call]:
@@ -77,12 +76,12 @@ class Index:
         """Return the call that an identifier names."""
         return self._legs.get(link[5:]) if link.startswith("call:") else self._others.get(link)
 
-    def add(self, links: list[str], call: Call) -> None:
-        """Let ``links`` name a call."""
+    def add(self, call_id: str, links: list[str], call: Call) -> None:
+        """Let a Call-ID and ``links`` name a call."""
+        self._legs[call_id] = call
         for link in links:
             if link.startswith("call:"):
-                name = link[5:]
-                self._legs[call.key if name == call.key else name] = call
+                self._legs[link[5:]] = call
             else:
                 self._others[link] = call
 
@@ -97,11 +96,11 @@ class Index:
 
     def enter(self, call: Call) -> None:
         """Know a call by everything that its row names."""
-        for hint in call.hints.values():
-            self.add(list(hint.links), call)
+        for call_id, hint in call.hints.items():
+            self.add(call_id, list(hint.links), call)
             self.add_parties(hint, call)
         for seen in _naming(call.seen):
-            self.add(self.links(seen), call)
+            self.add(seen.call_id, self.links(seen), call)
             if seen.offer is not None and seen.method == "INVITE":
                 self.add_parties(seen.offer, call)
 
@@ -111,7 +110,11 @@ class Index:
             self._remove(hint.links, call)
             self._remove_parties(hint, call)
         for seen in _naming(call.seen):
-            self._remove(self.links(seen), call)
+            if self._legs.get(seen.call_id) is call:
+                del self._legs[seen.call_id]
+            links = self.links(seen)
+            if links:
+                self._remove(links, call)
             if seen.offer is not None and seen.method == "INVITE":
                 self._remove_parties(seen.offer, call)
 

@@ -13,8 +13,8 @@ from missedcall_common.sip.message import SipError
 from missedcall_schemas.records import CaptureBatch
 
 from .policy import Policy
-from .rows import offer_of, offer_row, seen_of, seen_row
 from .seen import Offer, Seen, repeated_offer, see
+from .seen_rows import offer_of, offer_row, own_seen_of, seen_row
 
 LEGS: Final = 65_536
 """Call-IDs of which an INVITE was read lately. Less: more is sent along in vain. More: memory."""
@@ -103,7 +103,7 @@ def decode_read(data: bytes) -> ReadBatch:
     read = ReadBatch(row[0], row[1], row[2], row[3])
     read.noise, read.malformed = row[4], row[5]
     rows: list[list[Any]] = row[6]
-    read.seen = [seen_of(each) for each in rows]
+    read.seen = [own_seen_of(each) for each in rows]
     read.received_ms = row[7]
     hints: dict[int, list[Any]] = row[8]
     read.hints = {at: offer_of(hint) for at, hint in hints.items()}

@@ -39,6 +39,8 @@ class SipStream:
         self._buffer = bytearray()
         self._searched = 0
         self._need = 0
+        self._end_of_large = 0
+        """Where the body that was too large to keep ends if its length is true; 0 if there is none."""
         self._lost = False
 
     @property
@@ -56,7 +58,7 @@ class SipStream:
         """Call where bytes are missing, or at the end; return the message that they cut short, if any."""
         messages = self._cut(final=True)
         self._buffer.clear()
-        self._searched = self._need = 0
+        self._searched = self._need = self._end_of_large = 0
         self._lost = True  # who calls knows that something is missing
         return messages
 
@@ -87,6 +89,7 @@ class SipStream:
             self._lost = False
         del buffer[:at]
         self._searched = max(0, self._searched - at)
+        self._end_of_large = max(0, self._end_of_large - at)
         return messages
 
     def _search(self, at: int, *, final: bool) -> tuple[int, bool]:
@@ -104,6 +107,12 @@ class SipStream:
             self._lost = True
             self.resyncs += 1
         following = _START_OF_LINE.search(buffer, at + 1)
+        end = self._end_of_large
+        if at < end < len(buffer) and not (following and following.start() < end):
+            if _START.match(buffer, end):
+                return end, True
+            if not final and len(buffer) - end < MAX_START_LINE:
+                return end, False
         if following:
             return following.start(), True
         return max(at + 1, buffer.rfind(b"\n") + 1, len(buffer) - MAX_START_LINE), False
@@ -116,8 +125,11 @@ class SipStream:
         if length is None:  # a MUST over streams (s.20.14), and left out nevertheless
             following = _START_OF_LINE.search(self._buffer, body_at)
             return following.start() if following else len(self._buffer)
-        size = int(length[1])
-        return body_at + size if size <= MAX_BODY else body_at
+        end = body_at + int(length[1])
+        if end - body_at <= MAX_BODY:
+            return end
+        self._end_of_large = end
+        return body_at
 
 
 def _body_at(buffer: bytearray, at: int) -> int:

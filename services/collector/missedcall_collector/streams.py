@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 26
 
 _Framer: TypeAlias = SipStream | HepStream | WebSocketStream
 
-_FRUITLESS = 65_536  # bytes without a SIP message after which a stream is something else
+_FRUITLESS = 65_536  # bytes without any SIP message after which a stream is something else
 
 _HEADER = struct.Struct("!HHI4xH").unpack_from  # ports, sequence number, data offset and flags
 _FIN, _SYN, _RST = 1, 2, 4
@@ -131,7 +131,11 @@ class Streams:
             self._lost(stream.framer, _losses(stream.framer) - before)
         if messages:
             stream.decided = True
-        elif isinstance(stream.framer, SipStream) and stream.framer.fruitless > _FRUITLESS:
+        elif (
+            not stream.decided
+            and isinstance(stream.framer, SipStream)
+            and stream.framer.fruitless > _FRUITLESS
+        ):
             self._counts["not-sip"] += 1
             stream.framer = None
         return messages

@@ -50,6 +50,23 @@ def test_connections_do_not_mix(wire):
     assert wire.messages == [invite("a"), invite("b")]
 
 
+@pytest.mark.parametrize(
+    "large",
+    [
+        invite("large").replace(b"Content-Length: ", b"Content-Length: 300000\r\nX-Was: ") + b"x" * 300_000,
+        invite("large").replace(b"\r\n\r\n", b"\r\nX-Padding: " + b"x" * 100_000 + b"\r\n\r\n"),
+    ],
+    ids=["body", "head"],
+)
+def test_a_message_over_the_limit_costs_nothing_that_follows(wire, large):
+    data = invite("a") + large + invite("b") + ringing()
+    for at in range(0, len(data), 1000):
+        wire.send(data[at : at + 1000], 1 + at)
+    wire.close()
+
+    assert [wire.messages[0], *wire.messages[-2:]] == [invite("a"), invite("b"), ringing()]
+
+
 def test_a_lost_segment_costs_the_message_it_belonged_to(wire):
     data = invite("a") + invite("b") + invite("c")
     third = len(invite("a"))
