@@ -10,14 +10,15 @@ Versions 1 and 2 do not say where they end and so have no stream form.
 
 import re
 import zlib
+from typing import Final
 
 from .hep_packet import MAX_PAYLOAD
 
-GZIP = b"\x1f\x8b\x08"
+GZIP: Final = b"\x1f\x8b\x08"
 """A gzip member by deflate (RFC 1952 s.2.3): how heplify's `payload_zip` begins."""
 
-_NEXT = re.compile(rb"HEP3|EEP3|\x1f\x8b\x08")
-_LONGEST_MAGIC = 4
+_NEXT: Final = re.compile(rb"HEP3|EEP3|\x1f\x8b\x08")
+_LONGEST_MAGIC: Final = 4
 
 
 class HepStream:
