@@ -78,7 +78,7 @@ class HepStream:
         self._missing = 0
         while size - at >= 6:
             magic = data[at : at + 4]
-            if magic == b"HEP3" or magic == b"EEP3":  # noqa: PLR1714 - this spelling saves 30 ns per frame
+            if magic == b"HEP3" or magic == b"EEP3":
                 stop = at + (data[at + 4] << 8 | data[at + 5])
                 if stop > size:
                     self._missing = stop - size

@@ -83,7 +83,7 @@ class Streams:
         out: list[Completed] = []
         for piece in stream.direction.receive(sequence, data, now_ms, bool(bits & _SYN)):
             for message in self._messages(stream, piece):
-                out.append((stream.src, stream.dst, stream.transport, message))  # noqa: PERF401 - nested
+                out.append((stream.src, stream.dst, stream.transport, message))
         self._bytes -= stream.bytes
         stream.bytes = stream.pending
         self._bytes += stream.bytes
