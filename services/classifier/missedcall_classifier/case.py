@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 from .causes import Says
 from .ends import End, Leaf, end_of, rang_ms
 from .picture import Branch, Leg, Picture
-from .policy import Policy, suffix_pattern
+from .policy import Policy, suffixes_of
 from .seen import Offer, Seen
 from .users import host_part, ours, retargeted, user_part
 
@@ -277,8 +277,9 @@ class Case:
             return False
         ids = {leg.call_id for leg in self.picture.all_legs}
         named = {link.partition(":")[2] for link in self.offer.links if link.startswith("call:")}
-        if suffix := suffix_pattern(self.policy.call_id_suffixes):
-            named |= {suffix.sub("", self.root.call_id)} - {self.root.call_id}
+        suffixes = suffixes_of(self.policy.call_id_suffixes)
+        if suffixes is not None:
+            named |= {suffixes.stem(self.root.call_id)} - {""}
         return bool(named) and named.isdisjoint(ids) and len({user_part(leg.offer.to) for leg in legs}) > 1
 
     @property

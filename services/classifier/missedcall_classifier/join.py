@@ -17,7 +17,7 @@ from mypy_extensions import mypyc_attr
 from .call import NO_HINTS, Call
 from .case import MEMBER_MS
 from .picture import host
-from .policy import Policy, suffix_pattern
+from .policy import Policy, suffixes_of
 from .seen import Offer, Seen
 from .users import user_part
 
@@ -41,7 +41,7 @@ class Index:
         self._others: dict[str, Call] = {}
         self._callers = Parties()
         self._callees = Parties()
-        self._suffix = suffix_pattern(policy.call_id_suffixes)
+        self._suffixes = suffixes_of(policy.call_id_suffixes)
 
     def by_call_id(self, call_id: str) -> Call | None:
         """Return the call that has this Call-ID."""
@@ -53,9 +53,10 @@ class Index:
         Those that the Call-ID itself gives only for a new leg: a leg that is known is known by them already.
         """
         found: list[str] = []
-        suffix = self._suffix
-        if new_leg and suffix is not None and suffix.search(seen.call_id) is not None:
-            found.append("call:" + suffix.sub("", seen.call_id))
+        if new_leg and self._suffixes is not None:
+            stem = self._suffixes.stem(seen.call_id)
+            if stem:
+                found.append("call:" + stem)
         offer, ending = seen.offer, seen.ending
         if offer is not None:
             if offer.replaces:

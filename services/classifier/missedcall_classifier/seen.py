@@ -388,7 +388,9 @@ def _caller_of(who: Identity) -> Caller:
     return Caller(who.uri, who.number, who.display_name, False, who.source)
 
 
-_cached_caller: Final = lru_cache(maxsize=4096)(_caller_of)  # one object for all legs and attempts of a caller
+_cached_caller: Final = lru_cache(maxsize=4096)(
+    _caller_of
+)  # one object for all legs and attempts of a caller
 
 
 @final
@@ -418,15 +420,15 @@ def _read_target(request_uri: str) -> _Target:
     return _Target(_TEXTS.one(address_of_record(uri)), _contact_like(uri), traits)
 
 
-_cached_target: Final = lru_cache(maxsize=16_384)(_read_target)  # a registered phone is called again and again
+_cached_target: Final = lru_cache(maxsize=16_384)(
+    _read_target
+)  # a registered phone is called again and again
 
 
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:
     names = head.headers
     request_uri = head.request_uri
-    target = (
-        _cached_target(request_uri) if len(request_uri) <= CACHED_CHARS else _read_target(request_uri)
-    )
+    target = _cached_target(request_uri) if len(request_uri) <= CACHED_CHARS else _read_target(request_uri)
     to_uri = _uri(names["to"][0])
     body = head.body
     caller = _caller(head)
@@ -528,6 +530,7 @@ def _traits(head: SipHead, target: _Target, to_uri: str) -> tuple[str, ...]:
 EMERGENCY: Final = "urn:service:sos"
 """RFC 5031 s.4.2."""
 
+
 def _answers_itself(names: dict[str, list[str]]) -> bool:
     """Whether a header tells the phone to answer by itself."""
     for header in ("answer-mode", "priv-answer-mode"):  # RFC 5373
@@ -607,9 +610,7 @@ def _ending(head: SipHead, status: int, links: tuple[str, ...]) -> Ending:
         machine = _machine(names["contact"][0])
     if not (says or raw or links or dnd or blocked or machine or contacts):
         return PLAIN
-    return Ending(
-        tuple(says), dnd, blocked, machine, contacts, ", ".join(raw)[:EVIDENCE_CHARS], links
-    )
+    return Ending(tuple(says), dnd, blocked, machine, contacts, ", ".join(raw)[:EVIDENCE_CHARS], links)
 
 
 def _contact(value: str) -> str:
