@@ -62,7 +62,7 @@ class Call:
     """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
 
     __slots__ = (
-        "_hints", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "key", "last_ms",
+        "_hints", "_links", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "key", "last_ms",
         "low_confidence", "opened_ms", "refused", "scheduled_ms", "settling",
     )  # fmt: skip
 
@@ -102,6 +102,7 @@ class Call:
         it may come out of; None before that was looked for."""
         self.refused = refused
         """Messages beyond the limit, not kept."""
+        self._links: dict[str, None] | None = None
         self.scheduled_ms = 0
         """When the engine will look at it next; 0 if it is in no queue. Not part of the state row."""
 
@@ -129,6 +130,25 @@ class Call:
         Not empty: the call is closed, kept only for late messages.
         """
         return NOT_RULED if self._ruled is None else self._ruled
+
+    @property
+    def links(self) -> list[str]:
+        """Identifiers beside its Call-IDs by which the index knows it. Not part of the state row."""
+        return [] if self._links is None else list(self._links)
+
+    def named_by(self, links: list[str]) -> None:
+        """Note that the index knows the call by ``links``."""
+        if self._links is None:
+            self._links = {}
+        for link in links:
+            self._links[link] = None
+
+    def has_leg(self, call_id: str) -> bool:
+        """Whether a message of the leg is known."""
+        for seen in self.seen:
+            if seen.call_id == call_id:
+                return True
+        return False
 
     def hint(self, call_id: str, offer: Offer) -> None:
         """Keep what stands for an INVITE that was not captured."""

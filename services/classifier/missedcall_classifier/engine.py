@@ -237,7 +237,7 @@ class Engine:
             if call.note_copy(known, seen, received):
                 self._dirty[call.key] = None
             if names_more(seen):
-                links = self._index.links(known)
+                links = self._index.links(known, new_leg=False)
                 joined = self._joined(known, call, links) or call
                 self._index.add(known.call_id, links, joined)
             return
@@ -260,7 +260,7 @@ class Engine:
         links: list[str] = []
         names = call is None or names_more(seen)
         if names:
-            links = index.links(seen)
+            links = index.links(seen, new_leg=call is None or not call.has_leg(seen.call_id))
             if hint is not None:
                 links.extend(hint.links)
             call = self._joined(seen, call, links)

@@ -47,11 +47,14 @@ class Index:
         """Return the call that has this Call-ID."""
         return self._legs.get(call_id)
 
-    def links(self, seen: Seen) -> list[str]:
-        """Return the identifiers under which a message's call is known beside its Call-ID."""
+    def links(self, seen: Seen, *, new_leg: bool = True) -> list[str]:
+        """Return the identifiers under which a message's call is known beside its Call-ID.
+
+        Those that the Call-ID itself gives only for a new leg: a leg that is known is known by them already.
+        """
         found: list[str] = []
         suffix = self._suffix
-        if suffix is not None and suffix.search(seen.call_id) is not None:
+        if new_leg and suffix is not None and suffix.search(seen.call_id) is not None:
             found.append("call:" + suffix.sub("", seen.call_id))
         offer, ending = seen.offer, seen.ending
         if offer is not None:
@@ -79,11 +82,13 @@ class Index:
     def add(self, call_id: str, links: list[str], call: Call) -> None:
         """Let a Call-ID and ``links`` name a call."""
         self._legs[call_id] = call
-        for link in links:
-            if link.startswith("call:"):
-                self._legs[link[5:]] = call
-            else:
-                self._others[link] = call
+        if links:
+            call.named_by(links)
+            for link in links:
+                if link.startswith("call:"):
+                    self._legs[link[5:]] = call
+                else:
+                    self._others[link] = call
 
     def _remove(self, links: Iterable[str], call: Call) -> None:
         """Forget ``links`` as far as they name the call."""
@@ -99,24 +104,31 @@ class Index:
         for call_id, hint in call.hints.items():
             self.add(call_id, list(hint.links), call)
             self.add_parties(hint, call)
-        for seen in _naming(call.seen):
-            self.add(seen.call_id, self.links(seen), call)
+        known: list[str] = []
+        for seen in call.seen:
+            new_leg = seen.call_id not in known
+            if new_leg:
+                known.append(seen.call_id)
+            elif not names_more(seen):
+                continue
+            self.add(seen.call_id, self.links(seen, new_leg=new_leg), call)
             if seen.offer is not None and seen.method == "INVITE":
                 self.add_parties(seen.offer, call)
 
     def leave(self, call: Call) -> None:
         """Forget a call."""
         for hint in call.hints.values():
-            self._remove(hint.links, call)
             self._remove_parties(hint, call)
-        for seen in _naming(call.seen):
-            if self._legs.get(seen.call_id) is call:
-                del self._legs[seen.call_id]
-            links = self.links(seen)
-            if links:
-                self._remove(links, call)
+        last = ""
+        for seen in call.seen:
+            if seen.call_id != last:
+                last = seen.call_id
+                if self._legs.get(last) is call:
+                    del self._legs[last]
             if seen.offer is not None and seen.method == "INVITE":
                 self._remove_parties(seen.offer, call)
+        if call.links:
+            self._remove(call.links, call)
 
     def relatives(self, offer: Offer) -> list[Call]:
         """Return the latest calls of the same caller, and those for the same callee, each once."""
@@ -192,19 +204,6 @@ def names_more(seen: Seen) -> bool:
     """Whether a message may carry identifiers beside its Call-ID."""
     ending = seen.ending
     return seen.offer is not None or (ending is not None and len(ending.links) > 0)
-
-
-def _naming(messages: list[Seen]) -> list[Seen]:
-    """Return the messages that name a call: the first of each leg, and those with identifiers."""
-    found: list[Seen] = []
-    known: list[str] = []
-    for seen in messages:
-        if seen.call_id not in known:
-            known.append(seen.call_id)
-            found.append(seen)
-        elif names_more(seen):
-            found.append(seen)
-    return found
 
 
 def _caller(offer: Offer) -> str:

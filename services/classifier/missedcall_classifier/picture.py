@@ -458,7 +458,7 @@ def _leg(call_id: str, messages: list[Seen], hint: Offer | None) -> Leg | None:
     from_tag = tag_of_any = ""
     for seen in messages:
         method = seen.method
-        if method == "INVITE" or method == "CANCEL":  # noqa: PLR1714 - for every message
+        if method == "INVITE" or method == "CANCEL":
             branch = branches.find(seen.cseq, seen.branch)
             if branch is None:
                 branch = Branch(seen)

@@ -38,7 +38,7 @@ def test_messages_belong_to_their_connection():
     streams = Streams(Counter())
     tcp = b"\x13\xc4\x13\xc5" + bytes(8) + b"\x50\x18" + bytes(6) + invite()
 
-    assert streams.segment(A, B, tcp, 0) == [((A, 5060, B, 5061), "tcp", invite())]
+    assert streams.segment(A, B, tcp, 0) == [("192.0.2.1:5060", "192.0.2.2:5061", "tcp", invite())]
 
 
 def test_connections_do_not_mix(wire):

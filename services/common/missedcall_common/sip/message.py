@@ -11,22 +11,24 @@ Rule 4: an error names position and expectation, and quotes nothing that could b
 
 import codecs
 import re
+from typing import Final, final
 
-from .names import KNOWN, MAX_NAME_CHARS, METHODS, TOKEN, long_name
+from .grammar import cseq_value
+from .names import KNOWN, MAX_NAME_CHARS, METHODS, TOKEN, UNREAD, long_name
 
-MAX_HEAD_BYTES = 65_536
+MAX_HEAD_BYTES: Final = 65_536
 """A head longer than any datagram. Below: long but honest heads over TCP are lost. Above: one sender can make
 us split megabytes."""
 
-MAX_HEADER_LINES = 256
+MAX_HEADER_LINES: Final = 256
 """Lines read per head. Two headers that grow per hop (Via, Record-Route) times 70 hops (Max-Forwards,
 RFC 3261 s.8.1.1.6) fit. Below: they do not. Above: lines of `a:` cost memory out of proportion."""
 
-MAX_VALUE_CHARS = 8_192
+MAX_VALUE_CHARS: Final = 8_192
 """One header line's value. An Identity token or a long History-Info has 4,000. Below: those are lost. Above:
 every parser of values has to be fast on longer text."""
 
-MAX_METHOD_CHARS = 64
+MAX_METHOD_CHARS: Final = 64
 """RFC 4475 s.3.1.1.2 sends a method of 44. Above: methods stop being fit for a metric label."""
 
 
@@ -34,6 +36,7 @@ class SipError(ValueError):
     """The bytes are no SIP message that can be read; says what was found, where, and what was expected."""
 
 
+@final
 class SipHead:
     """One message's head. Headers of one name keep their order; their values are unfolded, otherwise raw."""
 
@@ -56,7 +59,7 @@ class SipHead:
     """100 to 699; 0 for a request."""
     reason_phrase: str
     headers: dict[str, list[str]]
-    """Long name in lower case -> values in order of appearance, one per header line."""
+    """Long name in lower case -> values in order of appearance, one per header line; none of `names.UNREAD`."""
     skipped: int
     """Header lines that were left out: without a colon, with an impossible name, or beyond a limit."""
     complete: bool
@@ -97,24 +100,22 @@ class SipHead:
 
         Without one, or with one that claims more than there is, it is everything to the end.
         """
-        _, at = head_end(self._data, len(self._data) - len(self._data.lstrip(b"\r\n")))
+        data = self._data
+        _, at = head_end(data.decode("latin-1"), leading_lines(data))
         claimed = self.first("content-length")
-        if claimed.isascii() and claimed.isdigit() and len(claimed) < 10:
-            return self._data[at : at + int(claimed)]
-        return self._data[at:]
+        if len(claimed) < 10 and claimed.isdigit() and claimed.isascii():
+            return data[at : at + int(claimed)]
+        return data[at:]
 
     def __repr__(self) -> str:
         start = f"{self.status} {self.method}" if self.status else self.method
         return f"<SipHead {start}, {len(self.headers)} headers>"
 
 
-_EMPTY = frozenset({"", "\r"})
-_TOO_LONG = "-"  # stands for a line beyond MAX_VALUE_CHARS: without a colon, so left out and counted
+_TOO_LONG: Final = "-"  # stands for a line beyond MAX_VALUE_CHARS: without a colon, so left out and counted
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
-_BLANK = " \t\r"
-_EMPTY_LINE = re.compile(rb"\n\r?\n").search  # a third of the time of looking for each of the two
-
-_STATUS = {str(code): code for code in range(100, 700)}
+_BLANK: Final = " \t\r"
+_STATUS: Final[dict[str, int]] = {str(code): code for code in range(100, 700)}
 
 
 def _as_latin1(error: UnicodeError) -> tuple[str, int]:
@@ -125,7 +126,7 @@ def _as_latin1(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : end].decode("latin-1"), end
 
 
-ERRORS = "missedcall-latin-1"
+ERRORS: Final = "missedcall-latin-1"
 """Name of the decoding error handler of Rule 2, for `bytes.decode`."""
 codecs.register_error(ERRORS, _as_latin1)
 
@@ -136,79 +137,110 @@ def parse(data: bytes) -> SipHead:
     Raises:
         SipError: no readable start line, or a head of more than MAX_HEAD_BYTES.
     """
-    offset = 0
-    if data[:1] in b"\r\n":  # RFC 3261 s.7.5: empty lines before the start line are to be ignored
-        offset = len(data) - len(data.lstrip(b"\r\n"))
+    offset = leading_lines(data)
     text = _text(data, offset)
-    # One split of everything costs less than looking for the end of the head first: bodies are short.
-    lines = text.split("\n", MAX_HEADER_LINES + 1)
-    method, request_uri, status, phrase = _start_line(lines[0], offset)
-    beyond = lines.pop().split("\n") if len(lines) == MAX_HEADER_LINES + 2 else []
-    if not lines[-1]:
-        del lines[-1]  # what follows the last line's end is not an empty line
-    if len(text) > MAX_VALUE_CHARS:
-        lines = [line if len(line) <= MAX_VALUE_CHARS else _TOO_LONG for line in lines]
+    size = len(text)
+    end = text.find("\n")
+    if end < 0:
+        end = size
+    method, request_uri, status, phrase = _start_line(text[:end], offset)
 
     headers: dict[str, list[str]] = {}
-    last: list[str] = []  # where a folded line goes on; empty after a line that was left out
+    last: list[str] | None = None  # where a folded line goes on; None after a line that was left out
+    unread = False  # whether that line is one that nobody reads: no loss
     skipped = 0
     complete = False
-    following = iter(lines)
-    next(following, None)
-    for line in following:
-        name, colon, value = line.partition(":")
-        if name in KNOWN:
-            name = KNOWN[name]
-        elif line in _EMPTY:
-            complete = True
+    # Two texts per line are made, its name and its value: nothing costs more than making texts.
+    for _ in range(MAX_HEADER_LINES):
+        begin = end + 1
+        if begin >= size:
             break
-        elif line[0] in " \t":  # RFC 3261 s.7.3.1: a fold is one space
-            if last and len(last[-1]) + len(line) <= MAX_VALUE_CHARS:
-                last[-1] = f"{last[-1]} {line.strip()}".strip()
-            else:
-                skipped += 1
-            continue
-        else:
-            name = long_name(name) if colon and len(name) <= MAX_NAME_CHARS else ""
+        end = text.find("\n", begin)
+        if end < 0:
+            end = size
+        colon = text.find(":", begin, end)
+        name = KNOWN.get(text[begin:colon]) if colon > begin else None
+        if name is None:
+            if end == begin or (end == begin + 1 and text[begin] == "\r"):
+                complete = True
+                break
+            if text[begin] == " " or text[begin] == "\t":  # RFC 3261 s.7.3.1: a fold is one space
+                if end - begin > MAX_VALUE_CHARS:
+                    last = None
+                    unread = False
+                    skipped += 1
+                elif last is not None and len(last[-1]) + end - begin <= MAX_VALUE_CHARS:
+                    last[-1] = f"{last[-1]} {text[begin:end].strip()}".strip()
+                elif last is not None or not unread:
+                    skipped += 1
+                continue
+            name = long_name(text[begin:colon]) if begin <= colon <= begin + MAX_NAME_CHARS else ""
             if not name:
-                last = []
+                last = None
+                unread = False
                 skipped += 1
                 continue
-        if name in headers:
-            last = headers[name]
-            last.append(value.strip())
+            if name in UNREAD:
+                name = ""
+        if end - begin > MAX_VALUE_CHARS:
+            last = None
+            unread = False
+            skipped += 1
+        elif not name:
+            last = None
+            unread = True
         else:
-            headers[name] = last = [value.strip()]
+            colon += 1
+            if colon + 1 < end and text[colon] == " " and text[end - 1] == "\r":
+                value = text[colon + 1 : end - 1].strip()
+            else:
+                value = text[colon:end].strip()
+            last = headers.get(name)
+            if last is None:
+                headers[name] = last = [value]
+            else:
+                last.append(value)
     else:
-        for line in beyond:
-            if line in _EMPTY:
+        for line in text[end + 1 :].removesuffix("\n").split("\n"):
+            if line in {"\r", ""}:
                 complete = True
                 break
             skipped += 1
 
-    if status and "cseq" in headers:
-        cseq = headers["cseq"][0].split()
-        method = cseq[1].upper() if len(cseq) > 1 else ""
+    if status:
+        cseq = headers.get("cseq")
+        if cseq is not None:
+            method = cseq_value(cseq[0])[1]
     return SipHead(method, request_uri, status, phrase, headers, skipped, complete, data)
 
 
-def head_end(data: bytes, start: int = 0) -> tuple[int, int]:
-    """Return where the last header line ends and where the body begins; both len(data) without an empty line.
+def leading_lines(data: bytes) -> int:
+    """Return how many bytes of empty lines come first: they are to be ignored (RFC 3261 s.7.5)."""
+    return len(data) - len(data.lstrip(b"\r\n")) if data and data[0] <= 13 else 0
 
-    The former is the offset of the line feed that ends the last header line.
+
+def head_end(text: str, start: int = 0) -> tuple[int, int]:
+    """Return where the last header line ends and where the body begins; both len(text) without an empty line.
+
+    The former is the offset of the line feed that ends the last header line. `text` is the message as ISO 8859-1,
+    so that offsets are the bytes'.
     """
-    blank = _EMPTY_LINE(data, start)
-    return blank.span() if blank else (len(data), len(data))
+    blank = text.find("\n\r\n", start)
+    # Some end their lines with LF alone; mostly there is none such, and the search goes two characters a step.
+    bare = text.find("\n\n", start, blank + 1 if blank >= 0 else len(text))
+    if bare >= 0:
+        return bare, bare + 2
+    return (blank, blank + 3) if blank >= 0 else (len(text), len(text))
 
 
 def _text(data: bytes, offset: int) -> str:
     """Decode the message, only its head if that saves work."""
     if len(data) <= MAX_HEAD_BYTES:
         try:
-            return str(data[offset:] if offset else data, "utf-8")
+            return (data[offset:] if offset else data).decode("utf-8")
         except UnicodeDecodeError:
             pass  # a binary body, or a sender that writes ISO 8859-1
-    end, body_at = head_end(data, offset)
+    end, body_at = head_end(data.decode("latin-1"), offset)
     if end - offset > MAX_HEAD_BYTES:
         raise SipError(
             f"a head of {end - offset} bytes at offset {offset}, expected at most {MAX_HEAD_BYTES}"
@@ -222,16 +254,19 @@ def _start_line(line: str, offset: int) -> tuple[str, str, int, str]:
         raise SipError(
             f"a start line of {len(line)} characters at offset {offset}, expected {MAX_VALUE_CHARS}"
         )
-    first, _, rest = line.partition(" ")
-    if first == "SIP/2.0":
-        status = _STATUS.get(rest[:3])
-        if status is not None and rest[3:4] in " \r":
-            return "", "", status, rest[4:].strip(_BLANK)
-    elif first in METHODS:
-        uri, _, version = rest.rstrip(_BLANK).rpartition(" ")
-        uri = uri.strip(" \t<>")
-        if version == "SIP/2.0" and uri:
-            return first, uri, 0, ""
+    if line.startswith("SIP/2.0 "):
+        status = _STATUS.get(line[8:11])
+        if status is not None and line[11:12] in " \r":
+            return "", "", status, line[12:].strip(_BLANK)
+    else:
+        blank = line.find(" ")
+        method = line[: max(blank, 0)]
+        if method in METHODS:
+            rest = line[blank + 1 :].rstrip(_BLANK)
+            if rest.endswith(" SIP/2.0"):
+                uri = rest[:-8].strip(" \t<>")
+                if uri:
+                    return method, uri, 0, ""
     return _odd_start_line(line, offset)
 
 
