@@ -13,12 +13,13 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from missedcall_common.sip import headers as h
-from missedcall_common.sip.grammar import cseq_value, split_name_addr, tag
+from missedcall_common.sip.grammar import split_name_addr
 from missedcall_common.sip.identity import Identity, caller_identity
 from missedcall_common.sip.message import SipError, SipHead, parse
 from missedcall_common.sip.reason import DIAGNOSTIC_HEADERS
 from missedcall_common.sip.sdp import USER_NOTIFICATION, media_types
-from missedcall_common.sip.transaction import branches
+from missedcall_common.sip.texts import TEXTS
+from missedcall_common.sip.transaction import branches, cseq
 from missedcall_common.sip.uri import CACHED_CHARS, SipUri, address_of_record, parse_uri
 from missedcall_schemas.records import SipMessage
 
@@ -245,42 +246,6 @@ class Seen:
         """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
 
 
-MAX_TEXTS: Final = 8_192
-"""Texts of late that are looked among, and as many before them. Less than a call's first seconds have: nothing is
-saved. More: they take as much as they save."""
-
-
-@final
-class Texts:
-    """One object for all equal texts of late.
-
-    A call's messages repeat their names, and a hundred thousand calls ring at the same time.
-    """
-
-    __slots__ = ("_before", "_late")
-
-    def __init__(self) -> None:
-        self._late: dict[str, str] = {}
-        self._before: dict[str, str] = {}
-
-    def one(self, text: str) -> str:
-        """Return the object that stands for `text`."""
-        known = self._late.get(text)
-        if known is not None:
-            return known
-        known = self._before.get(text)
-        if known is None:
-            known = text
-        if len(self._late) >= MAX_TEXTS:
-            self._before = self._late
-            self._late = {}
-        self._late[known] = known
-        return known
-
-
-_TEXTS: Final = Texts()
-
-
 def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
     """Parse one captured message.
 
@@ -299,21 +264,22 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
     method = USED_METHODS.get(head.method)
     if method is None:
         return None
-    names = head.headers
+    fields = head.fields
     call_id = head.first("call-id") or message.call_id
     branch, parent, vias = branches(head)
-    from_value, to_value = head.first("from"), head.first("to")
-    if not (call_id and from_value and to_value and vias):
+    number, _ = cseq(head)
+    from_, to = fields.get("from"), fields.get("to")
+    if not (call_id and from_ and from_.value and to and to.value and vias):
         missing = "Call-ID" if not call_id else "From, To or Via"
         raise SipError(f"no {missing} in a {status or method}: expected the fields of RFC 3261 s.8.1.1")
-    to_tag = tag(to_value)
+    to_tag = to.tag()
     offer: Offer | None = None
     ending: Ending | None = None
     if status:
         if method == "INVITE":
             if status >= 200:
                 ending = _ending(head, status, _links(head, message, link_headers) if status < 300 else ())
-            elif status == 199 and "reason" in names:
+            elif status == 199 and "reason" in fields:
                 ending = _ending(head, status, _links(head, message, link_headers))
         elif method == "INFO":
             return None
@@ -321,12 +287,12 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         if not to_tag:
             offer = _offer(head, message, link_headers)
     elif method == "ACK":
-        if "ms-diagnostics-public" in names or "ms-diagnostics" in names:
+        if "ms-diagnostics-public" in fields or "ms-diagnostics" in fields:
             ending = _ending(head, 0, ())
     elif method == "CANCEL" or method == "BYE":
         ending = _ending(head, 0, ())
     elif method == "INFO":
-        call_id = _told_to_exchange(head, to_value, call_id)
+        call_id = _told_to_exchange(head, to.value, call_id)
         if not call_id:
             return None  # DTMF and the like: as many as a person presses keys
         ending = Ending(machine="voicemail", links=_links(head, message, link_headers))
@@ -338,18 +304,18 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         message.captured_ms,
         method,
         status,
-        _TEXTS.one(call_id),
-        cseq_value(head.first("cseq"))[0],
-        _TEXTS.one(branch),
-        _TEXTS.one(parent) if parent else "",
+        call_id,
+        number,
+        branch,
+        parent,
         vias,
-        _TEXTS.one(tag(from_value)),
-        _TEXTS.one(to_tag) if to_tag else "",
-        _TEXTS.one(message.src),
-        _TEXTS.one(message.dst),
+        from_.tag(),
+        to_tag,
+        TEXTS.one(message.src),
+        TEXTS.one(message.dst),
         offer,
         ending,
-        _TEXTS.one(head.request_uri) if not status else "",
+        head.request_uri,
     )
 
 
@@ -394,6 +360,7 @@ _cached_caller: Final = lru_cache(maxsize=4096)(
 
 
 @final
+@mypyc_attr(acyclic=True)
 class _Target:
     """What a Request-URI says."""
 
@@ -411,13 +378,12 @@ def _read_target(request_uri: str) -> _Target:
     traits: list[str] = []
     if ("target" in params and "cause" in params) or _voicemail_uri(uri):
         traits.append("voicemail")  # Lync; RFC 4458 s.2
-    lowered = request_uri.lower()
     opaque = params["opaque"].lower() if "opaque" in params else ""
-    if opaque.startswith(("app:conf", "app:chat")) or lowered.startswith("conf:"):
+    if opaque.startswith(("app:conf", "app:chat")) or uri.scheme == "conf":
         traits.append("conference")
-    if lowered.startswith(EMERGENCY):
+    if uri.scheme == "urn" and request_uri.lower().startswith(EMERGENCY):
         traits.append("emergency")
-    return _Target(_TEXTS.one(address_of_record(uri)), _contact_like(uri), traits)
+    return _Target(TEXTS.one(address_of_record(uri)), _contact_like(uri), traits)
 
 
 _cached_target: Final = lru_cache(maxsize=16_384)(
@@ -426,27 +392,27 @@ _cached_target: Final = lru_cache(maxsize=16_384)(
 
 
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:
-    names = head.headers
+    fields = head.fields
     request_uri = head.request_uri
     target = _cached_target(request_uri) if len(request_uri) <= CACHED_CHARS else _read_target(request_uri)
-    to_uri = _uri(names["to"][0])
+    to_uri = _uri(head.first("to"))
     body = head.body
     caller = _caller(head)
-    history = _history(names["history-info"]) if "history-info" in names else ()
+    history = _history(head.all("history-info")) if "history-info" in fields else ()
     links = _links(head, message, link_headers)
-    referred_by = address_of_record(_uri(names["referred-by"][0])) if "referred-by" in names else ""
+    referred_by = address_of_record(_uri(head.first("referred-by"))) if "referred-by" in fields else ""
     if len(history) > 1 and caller.uri:
         links = (*links, f"history:{caller.uri} {history[0].aor}")
     elif referred_by and caller.uri:
         links = (*links, f"referred:{caller.uri} {referred_by}")
-    replaces = h.parse_replaces(names["replaces"][0]) if "replaces" in names else None
+    replaces = h.parse_replaces(head.first("replaces")) if "replaces" in fields else None
     return Offer(
-        _TEXTS.one(address_of_record(to_uri)),
+        TEXTS.one(address_of_record(to_uri)),
         caller,
         target.aor,
         target.contact_like,
         history,
-        _diversions(names["diversion"]) if "diversion" in names else (),
+        _diversions(head.all("diversion")) if "diversion" in fields else (),
         referred_by,
         replaces.call_id if replaces else "",
         _kinds(body) if body else (),
@@ -506,23 +472,23 @@ def _voicemail_uri(uri: SipUri) -> bool:
 
 def _traits(head: SipHead, target: _Target, to_uri: str) -> tuple[str, ...]:
     """Name what is special about an INVITE."""
-    names = head.headers
+    fields = head.fields
     found = target.traits.copy()
-    if "content-type" in names:
-        kind = names["content-type"][0].lower()
+    if "content-type" in fields:
+        kind = fields["content-type"].lowered()
         if "conf-invite" in kind:
             found.append("conference")
         if kind.startswith("text/"):
             found.append("instant-message")
     if to_uri[:15].lower() == EMERGENCY:
         found.append("emergency")
-    if "priority" in names and "psap-callback" in names["priority"][0].lower():
+    if "priority" in fields and "psap-callback" in fields["priority"].lowered():
         found.append("psap-callback")  # RFC 7090
-    if _answers_itself(names):
+    if _answers_itself(head):
         found.append("auto-answer")
-    if "request-disposition" in names and "no-fork" in names["request-disposition"][0].lower():
+    if "request-disposition" in fields and "no-fork" in fields["request-disposition"].lowered():
         found.append("no-fork")  # RFC 3841 s.9.1
-    if "contact" in names and "applications.acd" in names["contact"][0].lower():
+    if "contact" in fields and "applications.acd" in fields["contact"].lowered():
         found.append("acd")
     return tuple(found)
 
@@ -531,15 +497,16 @@ EMERGENCY: Final = "urn:service:sos"
 """RFC 5031 s.4.2."""
 
 
-def _answers_itself(names: dict[str, list[str]]) -> bool:
+def _answers_itself(head: SipHead) -> bool:
     """Whether a header tells the phone to answer by itself."""
+    fields = head.fields
     for header in ("answer-mode", "priv-answer-mode"):  # RFC 5373
-        if header in names and "auto" in names[header][0].lower():
+        if header in fields and "auto" in fields[header].lowered():
             return True
-    if "call-info" in names and "answer-after=0" in names["call-info"][0].lower().replace(" ", ""):
+    if "call-info" in fields and "answer-after=0" in fields["call-info"].lowered().replace(" ", ""):
         return True
-    if "alert-info" in names:
-        for value in names["alert-info"]:
+    if "alert-info" in fields:
+        for value in head.all("alert-info"):
             lowered = value.lower()
             if "alert-autoanswer" in lowered or "auto-answer" in lowered:
                 return True
@@ -548,25 +515,25 @@ def _answers_itself(names: dict[str, list[str]]) -> bool:
 
 def _links(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> tuple[str, ...]:
     """Name the identifiers of a leg, strongest first: `call:` a Call-ID, others by their header."""
-    names = head.headers
+    fields = head.fields
     links: list[str] = []
     correlation_id = message.correlation_id
     if correlation_id:
         links.append(f"call:{correlation_id}")
-    if "session-id" in names:
-        pair = sorted(h.parse_session_id(names["session-id"][0]))
+    if "session-id" in fields:
+        pair = sorted(h.parse_session_id(fields["session-id"].value))
         if pair[-1].strip("0"):
             links.append("session:" + "/".join(pair))
     for name in link_headers:
-        if name in names:
-            links.append(f"call:{names[name][0].strip()}")
-    if "p-charging-vector" in names:
-        for part in names["p-charging-vector"][0].split(";"):
+        if name in fields:
+            links.append(f"call:{fields[name].value.strip()}")
+    if "p-charging-vector" in fields:
+        for part in fields["p-charging-vector"].value.split(";"):
             key, _, value = part.partition("=")
             if key.strip().lower() == "icid-value":
                 links.append("icid:" + value.strip().strip('"'))
-    if "ms-conversation-id" in names:
-        links.append("conversation:" + names["ms-conversation-id"][0].strip())
+    if "ms-conversation-id" in fields:
+        links.append("conversation:" + fields["ms-conversation-id"].value.strip())
     return tuple(links)
 
 
@@ -575,19 +542,19 @@ PLAIN: Final = Ending()
 
 
 def _ending(head: SipHead, status: int, links: tuple[str, ...]) -> Ending:
-    names = head.headers
+    fields = head.fields
     says: list[str] = []
     raw: list[str] = []
     for header in DIAGNOSTIC_HEADERS:
-        if header in names:
-            raw.extend(names[header])
+        if header in fields:
+            raw.extend(head.all(header))
     if raw:
         for diagnostic in h.parse_diagnostics(head):
             said = DIAGNOSTICS.get(diagnostic.id)
             if said is not None:
                 says.append(said)
-    if "reason" in names:
-        values = names["reason"]
+    if "reason" in fields:
+        values = head.all("reason")
         raw.extend(values)
         for reason in h.parse_reasons(values):
             said = of_reason(reason.protocol, reason.cause, reason.text, on_cancel=not status)
@@ -598,16 +565,16 @@ def _ending(head: SipHead, status: int, links: tuple[str, ...]) -> Ending:
     contacts: tuple[str, ...] = ()
     if status >= 300:
         phrase = head.reason_phrase.lower()
-        warnings = h.parse_warnings(names["warning"]) if "warning" in names else []
+        warnings = h.parse_warnings(head.all("warning")) if "warning" in fields else []
         dnd = "disturb" in phrase
         for warning in warnings:
             if warning.code == 391 or "disturb" in warning.text.lower():
                 dnd = True
         blocked = status in (433, 607, 608) or (status == 403 and ("block" in phrase or bool(warnings)))
-        if status < 400 and "contact" in names:
-            contacts = tuple([_contact(value) for value in names["contact"][:MAX_HISTORY]])
-    elif 200 <= status < 300 and "contact" in names:
-        machine = _machine(names["contact"][0])
+        if status < 400 and "contact" in fields:
+            contacts = tuple([_contact(value) for value in head.all("contact")[:MAX_HISTORY]])
+    elif 200 <= status < 300 and "contact" in fields:
+        machine = _machine(fields["contact"].value)
     if not (says or raw or links or dnd or blocked or machine or contacts):
         return PLAIN
     return Ending(tuple(says), dnd, blocked, machine, contacts, ", ".join(raw)[:EVIDENCE_CHARS], links)

@@ -112,12 +112,15 @@ def split_name_addr(text: str) -> tuple[str, str, str]:
     text = text.strip()
     display_name = ""
     if text.startswith('"'):
-        quoted = _LEADING_QUOTED.match(text)
-        if quoted:
-            display_name = quoted[1]
-            if "\\" in display_name:
-                display_name = _ESCAPED.sub(r"\1", display_name)
-            text = text[quoted.end() :].lstrip()
+        closing = text.find('"', 1)
+        if closing > 0 and text.find("\\", 1, closing) < 0:
+            display_name = text[1:closing]
+            text = text[closing + 1 :].lstrip()
+        else:
+            quoted = _LEADING_QUOTED.match(text)
+            if quoted:
+                display_name = _ESCAPED.sub(r"\1", quoted[1])
+                text = text[quoted.end() :].lstrip()
     bracket = text.find("<")
     if bracket >= 0:
         end = text.find(">", bracket)

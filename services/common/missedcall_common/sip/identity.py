@@ -7,12 +7,15 @@ Rule 2: a response asserts the called side (RFC 3325 s.5), so of a response only
 from functools import lru_cache
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from .grammar import NameAddr, parse_name_addr, split_all, split_name_addr
 from .message import SipHead
 from .uri import CACHED_CHARS, SipUri, address_of_record, parse_uri, telephone_number
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Identity:
     """The caller as far as the signalling names him."""
 
@@ -56,7 +59,7 @@ _SHOWN: Final = frozenset({"", "off", "no", "none", "name", "ipaddr"})
 
 def privacy(head: SipHead) -> frozenset[str]:
     """Return the values of Privacy in lower case."""
-    values = head.headers.get("privacy")
+    values = head.all("privacy")
     if not values:
         return frozenset()
     words = ";".join(values).replace(",", ";").lower().split(";")
@@ -93,15 +96,15 @@ def caller_identity(head: SipHead) -> Identity:
         return ANONYMOUS
     if head.status:
         return identity
-    headers = head.headers
-    if "privacy" in headers and not HIDING.isdisjoint(privacy(head)):
+    fields = head.fields
+    if "privacy" in fields and not HIDING.isdisjoint(privacy(head)):
         return ANONYMOUS
-    if "p-asserted-identity" in headers:
-        better = _asserted(split_all(headers["p-asserted-identity"]))
+    if "p-asserted-identity" in fields:
+        better = _asserted(split_all(head.all("p-asserted-identity")))
         if better is not None:
             return better
-    if "remote-party-id" in headers:
-        better = _remote_party([parse_name_addr(value) for value in split_all(headers["remote-party-id"])])
+    if "remote-party-id" in fields:
+        better = _remote_party([parse_name_addr(value) for value in split_all(head.all("remote-party-id"))])
         if better is not None:
             return better
     return identity

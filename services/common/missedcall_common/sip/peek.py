@@ -8,7 +8,8 @@ Rule 2: nothing raises and nothing is quadratic; whoever sends garbage gets `NOT
 import re
 from typing import Final, NamedTuple, TypeAlias
 
-from .message import ERRORS, MAX_HEAD_BYTES, head_end, leading_lines
+from .field import ERRORS
+from .message import MAX_HEAD_BYTES, head_end, leading_lines
 from .names import METHODS
 from .sdp import media_lines
 

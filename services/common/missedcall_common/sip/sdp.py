@@ -9,26 +9,27 @@ MAX_MEDIA_LINES: Final = 32
 MAX_MEDIA_LINE_BYTES: Final = 512
 """One `m=` line; honest ones list 30 formats in 150 bytes."""
 
-_MEDIA_TYPE: Final = re.compile(rb"m=[ \t]*([A-Za-z0-9.\-_!#$%&'*+^`{|}~]{1,64})")
-_USUAL: Final = {b"m=audio ": "audio", b"m=video ": "video", b"m=image ": "image"}
+_MEDIA_TYPE: Final = re.compile(r"m=[ \t]*([A-Za-z0-9.\-_!#$%&'*+^`{|}~]{1,64})")
+_USUAL: Final[dict[str, str]] = {"m=audio ": "audio", "m=video ": "video", "m=image ": "image"}
 # A part's last header line, the empty line, then a session description up to the next boundary.
 _SDP_PART: Final = re.compile(rb"\n\r?\n(v=[0-9]\r?\n.*?(?:\n(?=--)|\Z))", re.DOTALL)
 
 
-def _media_lines(body: bytes) -> list[bytes]:
-    if not body.endswith(b"\n"):
-        body += b"\r\n"
-    if body.startswith(b"m="):
-        body = b"\n" + body
-    lines: list[bytes] = []
-    at = body.find(b"\nm=")
+def _media_lines(body: bytes) -> list[str]:
+    text = body.decode("latin-1")
+    if not text.endswith("\n"):
+        text += "\r\n"
+    if text.startswith("m="):
+        text = "\n" + text
+    lines: list[str] = []
+    at = text.find("\nm=")
     while at >= 0 and len(lines) < MAX_MEDIA_LINES:
-        end = body.find(b"\n", at + 1)
+        end = text.find("\n", at + 1)
         whole = end - at <= MAX_MEDIA_LINE_BYTES
         lines.append(
-            body[at + 1 : end + 1] if whole else body[at + 1 : at + MAX_MEDIA_LINE_BYTES - 1] + b"\r\n"
+            text[at + 1 : end + 1] if whole else text[at + 1 : at + MAX_MEDIA_LINE_BYTES - 1] + "\r\n"
         )
-        at = body.find(b"\nm=", end)
+        at = text.find("\nm=", end)
     return lines
 
 
@@ -41,7 +42,7 @@ def media_types(body: bytes) -> tuple[str, ...]:
             match = _MEDIA_TYPE.match(line)
             if match is None:
                 continue
-            media = match[1].decode("ascii").lower()
+            media = match[1].lower()
         found.append(media)
     return tuple(found)
 
@@ -67,4 +68,4 @@ def media_lines(body: bytes, content_type: str) -> bytes:
         body = b"\n".join(_SDP_PART.findall(body))
     elif "/sdp" not in content_type:
         return b""
-    return b"".join(_media_lines(body))
+    return "".join(_media_lines(body)).encode("latin-1")

@@ -3,8 +3,10 @@
 import re
 from typing import Final, NamedTuple
 
-from .grammar import cseq_value, parse_params, split_all, split_values
+from .field import Field
+from .grammar import parse_params, split_all, split_values
 from .message import SipHead
+from .texts import TEXTS
 
 MAGIC: Final = "z9hG4bK"
 """Begins every branch that is unique by itself (RFC 3261 s.8.1.1.7)."""
@@ -62,27 +64,33 @@ def branches(head: SipHead) -> tuple[str, str, int]:
     That is the branch, or `sent-by/branch` where the peer is of RFC 2543 and the branch alone may repeat
     (RFC 3261 s.17.2.3); "" where there is no such Via.
     """
-    lines = head.headers.get("via")
-    if lines is None:
+    field = head.fields.get("via")
+    if field is None:
         return "", "", 0
-    for line in lines:
-        if "," in line:
-            lines = _one_per_line(lines)
-            break
-    second = _branch_id(lines[1]) if len(lines) > 1 else ""
-    return (_branch_id(lines[0]) if lines else ""), second, len(lines)
+    found = _branches_of(field)
+    if head.more:
+        for each in head.more:
+            if each.name == "via":
+                found += _branches_of(each)
+    count = len(found)
+    return found[0] if count else "", found[1] if count > 1 else "", count
 
 
-def _one_per_line(lines: list[str]) -> list[str]:
-    values: list[str] = []
-    for line in lines:
-        if "," in line:
-            values += [value for value in split_values(line) if value[:3].upper() == "SIP"]
+def _branches_of(via: Field) -> tuple[str, ...]:
+    """Return what identifies the transaction of each Via in a line."""
+    found = via.branches
+    if found is None:
+        value = via.value
+        if "," in value:
+            values = [each for each in split_values(value) if each[:3].upper() == "SIP"]
+            found = tuple([TEXTS.one(_branch_id(each)) for each in values])
         else:
-            values.append(line)
-    return values
+            found = (TEXTS.one(_branch_id(value)),)
+        via.branches = found
+    return found
 
 
 def cseq(head: SipHead) -> tuple[int, str]:
     """Return CSeq number and method; -1 for a number that is missing or impossible, "" for no method."""
-    return cseq_value(head.first("cseq"))
+    field = head.fields.get("cseq")
+    return (-1, "") if field is None else (field.number, field.method)

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Final, final
 from urllib.parse import quote
 
+from mypy_extensions import mypyc_attr
+
 MAX_PARAMS: Final = 64
 """Parameters read per URI or header value; honest ones have up to 10. Above: `;;;;` costs memory."""
 
@@ -20,6 +22,7 @@ CACHED_CHARS: Final = 256
 
 
 @final
+@mypyc_attr(acyclic=True)
 class SipUri:
     """The parts of a URI as received; nothing is unescaped."""
 
@@ -123,28 +126,27 @@ def parse_uri(text: str) -> SipUri:
     # `;` and `?` are legal in a user part (RFC 3261 s.25.1 user-unreserved), `@` is not, but it is seen both
     # there (`user@domain@proxy`) and in parameters (`;target=sip:user@domain`).
     at = rest.find("@")
-    semicolon = rest.find(";", at + 1)
+    end = len(rest)  # of host and port
+    headers = params = ""
     question = rest.find("?", at + 1)
-    if question < 0:
-        question = len(rest)
-    if not 0 <= semicolon < question:
-        semicolon = question
-    user = ""
-    userinfo_params: dict[str, str] = {}
+    if question >= 0:
+        end = question
+        headers = rest[question + 1 :]
+    semicolon = rest.find(";", at + 1, end)
+    if semicolon >= 0:
+        params = rest[semicolon + 1 : end]
+        end = semicolon
+    user = user_params = ""
     if at >= 0:
-        at = rest.rfind("@", 0, semicolon)
+        at = rest.rfind("@", at, end)
         user = rest[:at]
-        colon = user.find(":")
-        if colon >= 0:
-            user = user[:colon]  # the rest is a password (s.19.1.1)
-        begin = user.find(";")
-        if begin >= 0:
-            userinfo_params = _pairs(user[begin + 1 :])
-            user = user[:begin]
+        if ":" in user:
+            user = user[: user.find(":")]  # the rest is a password (s.19.1.1)
+        if ";" in user:
+            user, _, user_params = user.partition(";")
         user = user.strip()
-    host, port = _host_port(rest[at + 1 : semicolon])
-    params = _pairs(rest[semicolon + 1 : question])
-    return SipUri(scheme, user, host, port, params, rest[question + 1 :], userinfo_params)
+    host, port = _host_port(rest[at + 1 : end])
+    return SipUri(scheme, user, host, port, _pairs(params), headers, _pairs(user_params))
 
 
 def _host_port(text: str) -> tuple[str, int]:
@@ -182,8 +184,21 @@ def _ipv6(text: str) -> str:
     return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else address.compressed
 
 
+KEPT_HOSTS: Final = 1_024
+"""Hosts that are remembered: few are in nearly every URI. Below: registered phones push the domains out."""
+
+_HOSTS: Final[dict[str, str]] = {}
+
+
 def _canonical_host(host: str) -> str:
-    return _cached_host(host) if len(host) <= CACHED_CHARS else _host(host)
+    known = _HOSTS.get(host)
+    if known is None:
+        known = _host(host)
+        if len(host) <= CACHED_CHARS:
+            if len(_HOSTS) >= KEPT_HOSTS:
+                _HOSTS.clear()
+            _HOSTS[host] = known
+    return known
 
 
 def _host(host: str) -> str:
@@ -193,9 +208,6 @@ def _host(host: str) -> str:
         return f"[{address}]" if address else ""
     host = host.lower().rstrip(".")
     return host if _HOST.fullmatch(host) else ""
-
-
-_cached_host: Final = lru_cache(maxsize=1024)(_host)  # few, and in every URI
 
 
 def _canonical_escape(match: re.Match[str]) -> str:
