@@ -27,7 +27,7 @@ from missedcall_collector.listeners import Listeners
 from missedcall_collector.settings import read_auth_keys
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_schemas import codec
-from missedcall_schemas.records import CaptureBatch
+from missedcall_schemas.records import CaptureBatch, SipMessage
 
 from .link import BATCH, REPORT, LinkWriter, Order, Report, receive_order
 
@@ -118,13 +118,17 @@ class Receiver:
             self._full = False
             self._holes += 1
         now_ms = self._clock.now_ms()
-        from_frame, add = self._intake.from_frame, self._batcher.add
+        from_frame = self._intake.from_frame
+        messages: list[SipMessage] = []
         for frame in frames:
             try:
-                for message in from_frame(frame, now_ms):
-                    if closed := add(message, now_ms):
-                        self._send_all(closed)
+                messages += from_frame(frame, now_ms)
             except Exception as error:  # noqa: BLE001 - a mistake of ours costs the frame that found it
+                self._refuse(error)
+        for batch in self._batcher.add_all(messages, now_ms):
+            try:
+                self._send_all([batch])
+            except Exception as error:  # noqa: BLE001 - or the batch
                 self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:
