@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,6 +94,7 @@ class Cluster:
             KafkaError: there is none.
         """
         self.folder = folder
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
         try:
             described = json.loads((folder / "cluster.json").read_text())
         except OSError:
@@ -221,7 +221,7 @@ class Cluster:
                 cwd=self.folder,
                 start_new_session=True,  # Control-C in the terminal is for the tests, not for the nodes
             )
-        self._remember(f"node-{node}", process.pid)
+        self._remember(f"node-{node}", process)
 
     def _watch(self, pid: int) -> None:
         process = subprocess.Popen(
@@ -231,7 +231,7 @@ class Cluster:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._remember("watchdog", process.pid)
+        self._remember("watchdog", process)
 
     def _wait_until_started(self, node: int, since: int) -> None:
         log = self.folder / f"node-{node}.log"
@@ -244,15 +244,18 @@ class Cluster:
 
     def _wait_until_gone(self, name: str) -> None:
         deadline = time.monotonic() + STOP_S
-        while (pid := self._pid(name)) is not None:
+        while self._pid(name) is not None:
             if time.monotonic() > deadline:
                 self._signal(name, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # reaps it if it is our child
+            if (child := self._children.get(name)) is not None:
+                child.poll()  # a dead child is there until it is asked for
             time.sleep(0.01)
+        if (child := self._children.pop(name, None)) is not None:
+            child.wait()
 
-    def _remember(self, name: str, pid: int) -> None:
-        (self.folder / f"{name}.pid").write_text(f"{pid} {started_at(pid)}")
+    def _remember(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._children[name] = process
+        (self.folder / f"{name}.pid").write_text(f"{process.pid} {started_at(process.pid)}")
 
     def _pid(self, name: str) -> int | None:
         """Return the number of a process of ours that is there."""

@@ -46,6 +46,9 @@ SHELLS = frozenset(
     {
         "missedcall_schemas.asyncapi",
         "missedcall_schemas.generate",
+        "missedcall_common.kafka.__main__",
+        "missedcall_common.kafka.client",
+        "missedcall_common.kafka.topics",
         "missedcall_common.runtime.events",
         "missedcall_common.runtime.reference",
         "missedcall_collector.binding",
