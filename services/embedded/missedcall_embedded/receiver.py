@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from missedcall_collector.batching import LINGER_MS, Batcher
 from missedcall_collector.binding import ListenError
+from missedcall_collector.clock import Clock
 from missedcall_collector.correlation import CorrelationRules
 from missedcall_collector.intake import Intake
 from missedcall_collector.listeners import Listeners
@@ -37,26 +38,6 @@ REFUSALS_SAID = 10
 """Frames that a mistake of ours cost and that are named in the log; all are counted. More: a sender fills it."""
 RESUME_SHARE = 0.25
 """Share of the queue below which waiting senders are read again; they are stopped at half of it."""
-
-
-class Clock:
-    """Milliseconds since the epoch that never go back and never stand still.
-
-    It follows the wall clock forward, and goes on at its own pace when that is set back.
-    """
-
-    def __init__(self, not_before_ms: int) -> None:
-        self._base_ms = not_before_ms
-        self._base_s = time.monotonic()
-
-    def now_ms(self) -> int:
-        """Return the time."""
-        wall_ms = time.time_ns() // 1_000_000
-        now_ms = self._base_ms + int((time.monotonic() - self._base_s) * 1000)
-        if wall_ms > now_ms:
-            self._base_ms, self._base_s = wall_ms, time.monotonic()
-            return wall_ms
-        return now_ms
 
 
 class Receiver:

@@ -4,16 +4,19 @@ Rule 1: creating twice changes nothing.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from .client import KafkaUnusableError, connection
 from .plan import Found, Wanted
 from .settings import KafkaSettings
+
+CONNECT_MS = 10_000
+"""To find a broker. Less: a cluster that is busy starting counts as absent. More: so long nothing is said."""
 
 
 class Topics:
@@ -51,16 +54,22 @@ class Topics:
         Raises:
             KafkaUnusableError: the cluster does not answer, or refuses.
         """
-        for topic in wanted:
-            request = {
-                topic.name: {
-                    "num_partitions": topic.partitions,
-                    "replication_factor": topic.replicas,
-                    "configs": topic.config,
-                }
+        request = {
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replicas,
+                "configs": topic.config,
             }
-            with _said_simply(), suppress(TopicAlreadyExistsError):
-                self._admin.create_topics(request, wait_for_metadata=True)
+            for topic in wanted
+        }
+        if not request:
+            return
+        with _said_simply():
+            answer = self._admin.create_topics(request, raise_errors=False)
+            for topic in answer["topics"]:
+                if topic["error_code"] not in (0, TopicAlreadyExistsError.errno):
+                    raise for_code(topic["error_code"])(f"{topic['name']}: {topic['error_message']}")
+            self._admin.wait_for_topics(list(request))
 
 
 @contextmanager
@@ -71,7 +80,7 @@ def connected(settings: KafkaSettings, client_id: str) -> Iterator[Topics]:
         KafkaUnusableError: the cluster cannot be reached.
     """
     with _said_simply():
-        admin = KafkaAdminClient(**connection(settings, client_id), bootstrap_timeout_ms=10_000)
+        admin = KafkaAdminClient(**connection(settings, client_id), bootstrap_timeout_ms=CONNECT_MS)
     try:
         yield Topics(admin)
     finally:

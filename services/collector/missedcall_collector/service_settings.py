@@ -1,0 +1,34 @@
+"""What the collector service is told: where to listen, where Kafka is, what to do while it is away."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from missedcall_common.kafka.settings import KafkaSettings
+
+from .settings import ListenSettings
+
+
+class SpoolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The disk that holds what Kafka does not take."""
+
+    folder: str = ""
+    """Of this collector alone; empty: no disk, only the memory of `listen.queue_mb`."""
+    mb: Annotated[int, Meta(ge=16, le=1 << 20)] = 1024
+    """Less: a shorter absence of Kafka costs messages. More: disk, and a longer way back to the present."""
+
+
+class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The service `missedcall_collector`."""
+
+    kafka: KafkaSettings
+    listen: ListenSettings = ListenSettings()
+    spool: SpoolSettings = SpoolSettings()
+
+    correlation_headers: tuple[str, ...] = ()
+    """Headers that carry the A-leg's Call-ID; the same for all collectors, as they choose the partition."""
+    call_id_suffixes: tuple[str, ...] = ()
+    """Regular expressions of what a B2BUA appends to the A-leg's Call-ID; as above."""
+
+    report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+    """Between two lines of counters."""
