@@ -61,6 +61,7 @@ SHELLS = frozenset(
         "missedcall_collector.listeners",
         "missedcall_collector.pcap_writer",
         "missedcall_collector.publisher",
+        "missedcall_collector.relay",
         "missedcall_collector.service",
         "missedcall_collector.spool",
         "missedcall_notifier.app",

@@ -24,6 +24,7 @@ from .clock import Clock
 from .correlation import CorrelationRules
 from .intake import Intake
 from .listeners import Listeners, Listening
+from .relay import Relay
 from .settings import ListenSettings, read_auth_keys
 
 RESUME_SHARE = 0.25
@@ -46,6 +47,7 @@ class Collecting:
         partitions: int,
         hand_on: HandOn,
         backlog: Callable[[], int],
+        relay: str = "",
     ) -> None:
         """Prepare; nothing is bound before `start`.
 
@@ -55,6 +57,7 @@ class Collecting:
             partitions: of `sip-transactions`.
             hand_on: takes partition and batch, in order; must not block.
             backlog: how many bytes of what was handed on are waiting.
+            relay: target of a `Relay`, "" for none.
 
         Raises:
             OSError, ValueError: the file of authenticate keys cannot be used.
@@ -69,6 +72,7 @@ class Collecting:
         self._batcher = Batcher(settings.collector, self._clock.now_ms(), partitions)
         self._hand_on = hand_on
         self._backlog = backlog
+        self._relay = Relay(relay, self._counts) if relay else None
         self._queue = settings.queue_mb * 1_000_000
         self._full = False
         self._holes = 0
@@ -88,12 +92,16 @@ class Collecting:
             ListenError: a listener cannot start.
         """
         listening = await self._listeners.start()
+        if self._relay is not None:
+            self._relay.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
         return listening
 
     async def stop(self) -> None:
         """Take what the kernel has, listen no more, and hand on the rest."""
         await self._listeners.stop()
+        if self._relay is not None:
+            await self._relay.close()
         if self._ticking is not None:
             self._ticking.cancel()
             with suppress(asyncio.CancelledError):
@@ -102,6 +110,8 @@ class Collecting:
         self._hand_on_all(self._batcher.flush(self._clock.now_ms()))
 
     def _receive(self, frames: list[bytes]) -> None:
+        if self._relay is not None:
+            self._relay.send(frames)
         if self._backlog() >= self._queue:
             self._counts["dropped.queue-full"] += len(frames)
             self._full = True

@@ -56,7 +56,7 @@ class Service:
         )
         rules = CorrelationRules(settings.correlation_headers, settings.call_id_suffixes)
         self._collecting = Collecting(
-            listen, rules, kafka.partitions, self._hand_on, lambda: self._publisher.backlog
+            listen, rules, kafka.partitions, self._hand_on, lambda: self._publisher.backlog, settings.relay
         )
         self._stopping = asyncio.Event()
         self._said: Counter[str] = Counter()

@@ -8,6 +8,14 @@ from missedcall_common.kafka.settings import KafkaSettings
 
 from .settings import ListenSettings
 
+Relayed = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:(?:udp|tcp)://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5})?$",
+        description="udp://HOST:PORT or tcp://HOST:PORT",
+    ),
+]
+
 
 class SpoolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The disk that holds what Kafka does not take."""
@@ -24,6 +32,9 @@ class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kafka: KafkaSettings
     listen: ListenSettings = ListenSettings()
     spool: SpoolSettings = SpoolSettings()
+
+    relay: Relayed = ""
+    """Where every received frame is sent on to, unchanged: another receiver, as Homer's; empty: nowhere."""
 
     correlation_headers: tuple[str, ...] = ()
     """Headers that carry the A-leg's Call-ID; the same for all collectors, as they choose the partition."""

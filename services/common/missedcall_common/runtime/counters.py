@@ -16,6 +16,8 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "connections.timed-out": "Connections closed after a silence longer than idle_s",
         "connections.": "Connections turned away, by cause",
         "dropped.": "Received and dropped before decoding, by cause: kernel, not-allowed, socket-error ...",
+        "relayed": "Frames sent on unchanged to another receiver",
+        "relay-lost": "Frames that the other receiver did not take; they count here all the same",
         # Understanding
         "auth": "HEP packets without the authenticate key that is configured",
         "malformed-hep": "Frames that are no HEP packet",
