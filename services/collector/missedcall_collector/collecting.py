@@ -44,9 +44,11 @@ class Collecting:
         self,
         settings: ListenSettings,
         rules: CorrelationRules,
-        partitions: int,
+        *,
         hand_on: HandOn,
         backlog: Callable[[], int],
+        partitions: int = 1,
+        not_before_ms: int = 0,
         relay: str = "",
     ) -> None:
         """Prepare; nothing is bound before `start`.
@@ -54,9 +56,10 @@ class Collecting:
         Args:
             settings: where, whom, how much.
             rules: how the correlation key is found.
-            partitions: of `sip-transactions`.
             hand_on: takes partition and batch, in order; must not block.
             backlog: how many bytes of what was handed on are waiting.
+            partitions: of `sip-transactions`.
+            not_before_ms: the log's clock, where there is one: no batch may be older.
             relay: target of a `Relay`, "" for none.
 
         Raises:
@@ -68,7 +71,8 @@ class Collecting:
         self._counts: Counter[str] = Counter()
         self._listeners = Listeners(settings, self._receive, self._counts)
         self._intake = Intake(rules, self._keys)
-        self._clock = Clock(0)
+        self._clock = Clock(not_before_ms)
+        # Incarnations grow: the clock is past that of the life before.
         self._batcher = Batcher(settings.collector, self._clock.now_ms(), partitions)
         self._hand_on = hand_on
         self._backlog = backlog
@@ -97,9 +101,9 @@ class Collecting:
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
         return listening
 
-    async def stop(self) -> None:
-        """Take what the kernel has, listen no more, and hand on the rest."""
-        await self._listeners.stop()
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Take what the kernel has, unless that is of no use, listen no more, and hand on the rest."""
+        await self._listeners.stop(at_once=at_once)
         if self._relay is not None:
             await self._relay.close()
         if self._ticking is not None:

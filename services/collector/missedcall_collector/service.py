@@ -56,7 +56,12 @@ class Service:
         )
         rules = CorrelationRules(settings.correlation_headers, settings.call_id_suffixes)
         self._collecting = Collecting(
-            listen, rules, kafka.partitions, self._hand_on, lambda: self._publisher.backlog, settings.relay
+            listen,
+            rules,
+            hand_on=self._hand_on,
+            backlog=lambda: self._publisher.backlog,
+            partitions=kafka.partitions,
+            relay=settings.relay,
         )
         self._stopping = asyncio.Event()
         self._said: Counter[str] = Counter()
