@@ -11,7 +11,7 @@ from kafka_nodes import Cluster, KafkaMissingError
 def kafka() -> Iterator[Cluster]:
     """A real Kafka of one node, for all tests of a worker; mark them `kafka`, which puts them on one worker."""
     try:
-        cluster = Cluster.create(watch=os.getpid())
+        cluster = Cluster.create(watch=os.getpid(), quick=True)
     except KafkaMissingError as error:
         pytest.skip(str(error))
     yield cluster

@@ -99,15 +99,17 @@ class Cluster:
             described = json.loads((folder / "cluster.json").read_text())
         except OSError:
             raise KafkaError(f"{folder}: no cluster is here; `make kafka-up` starts one") from None
+        self.quick: bool = described["quick"]
         self.ports: dict[int, int] = {int(node): port for node, port in described["ports"].items()}
 
     @classmethod
-    def create(cls, nodes: int = 1, *, watch: int | None = None) -> "Cluster":
+    def create(cls, nodes: int = 1, *, watch: int | None = None, quick: bool = False) -> "Cluster":
         """Make a cluster in a new temporary folder and start it.
 
         Args:
             nodes: 1, or 3 with replication 3 of which 2 have to be in sync.
             watch: the cluster ends when this process does; None: only `remove` ends it.
+            quick: starts with 40 % less work, and is slower under load.
 
         Raises:
             KafkaError: Java, Maven or the jars cannot be had, or a node does not start.
@@ -128,7 +130,7 @@ class Cluster:
                 insync=max(1, nodes - 1),
             )
             (folder / f"node-{node}.properties").write_text(text)
-        (folder / "cluster.json").write_text(json.dumps({"ports": brokers}))
+        (folder / "cluster.json").write_text(json.dumps({"ports": brokers, "quick": quick}))
         cluster = cls(folder)
         try:
             cluster._format()
@@ -209,10 +211,11 @@ class Cluster:
             raise KafkaError(f"the data folder cannot be formatted:\n{''.join(said)[-2000:]}")
 
     def _launch(self, node: int) -> None:
+        quick = ["-XX:TieredStopAtLevel=1"] if self.quick else []
         with (self.folder / f"node-{node}.log").open("ab") as log:
             process = subprocess.Popen(
                 [
-                    *java(f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC", "kafka.Kafka"),
+                    *java(f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC", *quick, "kafka.Kafka"),
                     str(self.folder / f"node-{node}.properties"),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+import ssl
 import time
 import uuid
 from itertools import groupby
 
 import pytest
+import trustme
+from msgspec.structs import replace
 from support import hep_calls
 from support.collector_process import CollectorProcess, missing_numbers, read_topic
 
+from missedcall_collector import hep
 from missedcall_collector.correlation import partition
 from missedcall_common.kafka.__main__ import main as create_topics
 
@@ -136,6 +140,76 @@ def test_wrong_settings_are_all_named_before_anything_starts(environment):
     assert status == 2
     assert any("MISSEDCALL_LISTEN_UDP" in line and "HOST:PORT" in line for line in said)
     assert any("did you mean MISSEDCALL_SPOOL_FOLDER" in line for line in said)
+
+
+def test_a_key_is_changed_without_a_restart_and_senders_without_it_are_counted(environment, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("old\n")
+    keyed = [hep.encode(replace(hep.decode(frame), auth_key=b"new")) for frame in frames(4)]
+
+    async def rotation():
+        async with CollectorProcess(
+            {**environment, "MISSEDCALL_LISTEN_AUTH_KEY_FILE": str(keys)}
+        ) as collector:
+            port = (await collector.ports())["tcp"]
+            await send_tcp(port, keyed)
+            await collector.counted(auth=len(keyed))
+            keys.write_text("old\nnew\n")
+            await collector.event("keys.changed")
+            await send_tcp(port, keyed)
+            counts = await collector.counted(published=len(keyed))
+            await collector.terminate()
+        return counts
+
+    counts = asyncio.run(rotation())
+
+    assert counts["auth"] == counts["published"] == len(keyed)
+
+
+def test_what_is_received_over_tls_arrives_and_goes_on_to_the_relay(environment, tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    sent = frames(40)
+    relayed = bytearray()
+
+    async def take(reader, writer):
+        while data := await reader.read(65_536):
+            relayed.extend(data)
+        writer.close()
+
+    async def scenario():
+        server = await asyncio.start_server(take, "127.0.0.1", 0)
+        listening = {
+            **environment,
+            "MISSEDCALL_LISTEN_TLS": "127.0.0.1:0",
+            "MISSEDCALL_LISTEN_TLS_CERT_FILE": str(tmp_path / "cert.pem"),
+            "MISSEDCALL_LISTEN_TLS_KEY_FILE": str(tmp_path / "key.pem"),
+            "MISSEDCALL_RELAY": f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        }
+        async with CollectorProcess(listening) as collector:
+            port = (await collector.ports(3))["tls"]
+            trust = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=trust, server_hostname="localhost"
+            )
+            for frame in sent:
+                writer.write(frame)
+            await writer.drain()
+            counts = await collector.counted(published=len(sent))
+            writer.close()
+            assert await collector.terminate() == 0
+        server.close()
+        await server.wait_closed()
+        return counts, await read_topic(environment["MISSEDCALL_KAFKA_BOOTSTRAP"], topic_of(environment))
+
+    counts, topic = asyncio.run(scenario())
+
+    assert received_in_order(topic) == sent_in_order(40)
+    assert counts["relayed"] == len(sent)
+    assert bytes(relayed) == b"".join(sent)
 
 
 def test_while_kafka_is_away_the_disk_holds_it_and_it_comes_in_order(kafka, environment, tmp_path):

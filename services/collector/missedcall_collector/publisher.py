@@ -167,6 +167,8 @@ class Publisher:
     def _over(self) -> bool:
         if self._end_at is None:
             return False
+        if self._lost_at is not None and self._spool is not None:  # waiting would not help, and nothing is lost
+            return True
         return self.waiting == 0 or time.monotonic() > self._end_at
 
     # -- the client ----------------------------------------------------------------------------------
