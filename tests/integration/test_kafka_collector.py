@@ -11,7 +11,7 @@ import pytest
 import trustme
 from msgspec.structs import replace
 from support import hep_calls
-from support.collector_process import CollectorProcess, missing_numbers, read_topic
+from support.collector_process import CollectorProcess, missing_numbers, read_topic, send_tcp
 
 from missedcall_collector import hep
 from missedcall_collector.correlation import partition
@@ -67,15 +67,6 @@ async def send_udp(port, all_frames, pause_every=200):
             sock.send(frame)
             if number % pause_every == pause_every - 1:
                 await asyncio.sleep(0.02)
-
-
-async def send_tcp(port, all_frames):
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    for frame in all_frames:
-        writer.write(frame)
-        await writer.drain()
-    writer.close()
-    await writer.wait_closed()
 
 
 async def whole(environment, transport):

@@ -86,3 +86,13 @@ def missing_numbers(batches: Iterable[CaptureBatch]) -> int:
 async def read_topic(bootstrap: str, name: str) -> Topic:
     """Read a topic without holding up the event loop."""
     return await asyncio.to_thread(Topic, bootstrap, name)
+
+
+async def send_tcp(port: int, frames: Iterable[bytes]) -> None:
+    """Send frames over one connection."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    for frame in frames:
+        writer.write(frame)
+        await writer.drain()
+    writer.close()
+    await writer.wait_closed()

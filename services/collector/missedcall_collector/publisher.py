@@ -7,7 +7,8 @@ Rule 1: per partition, records reach Kafka in the order in which they were offer
 Rule 2: what is under way is bounded by us, since the client's own buffer has no bound; the client keeps it until
         it is acknowledged, however long that takes, and repeats it by itself (idempotent, acknowledged by all).
 Rule 3: a client that fails is replaced, and what it had not delivered is sent again, in order. A record may so
-        appear twice, which its sequence number shows; only a record that Kafka calls unacceptable is dropped.
+        appear twice, which its sequence number shows. A record that Kafka calls unacceptable is found by sending
+        one by one, and dropped.
 Rule 4: another partition count than ours ends the service: nothing may be written into the wrong partition.
 """
 
@@ -114,6 +115,7 @@ class Publisher:
         self._producer: Any = None
         self._life = 0
         self._broken: BaseException | None = None
+        self._one_by_one = False
         self._connecting: Future[Any] | None = None
         self._connect_at = 0.0
         self._asked_at = self._heard_at = time.monotonic()
@@ -167,7 +169,9 @@ class Publisher:
     def _over(self) -> bool:
         if self._end_at is None:
             return False
-        if self._lost_at is not None and self._spool is not None:  # waiting would not help, and nothing is lost
+        if (
+            self._lost_at is not None and self._spool is not None
+        ):  # waiting would not help, and nothing is lost
             return True
         return self.waiting == 0 or time.monotonic() > self._end_at
 
@@ -250,6 +254,8 @@ class Publisher:
 
     def _send_some(self) -> None:
         """Hand records to the client while it may have more."""
+        if self._one_by_one and not self._again and not self._under_way:
+            self._one_by_one = False
         while self._producer is not None and self._broken is None and self._has_room():
             record = self._next()
             if record is None:
@@ -258,6 +264,8 @@ class Publisher:
                 break
 
     def _has_room(self) -> bool:
+        if self._one_by_one:
+            return not self._under_way
         return self._handed - self._answered < self._under_way_limit
 
     def _next(self) -> Record | None:
@@ -296,9 +304,12 @@ class Publisher:
             self._handed -= len(record.value)
             self._again.appendleft(record)
             return False
+        except MessageSizeTooLargeError as error:
+            self._drop(number, error)
+            return True
         except KafkaError as error:
             self._refused(self._life, number, error)
-            return True
+            return False
         future.add_callback(partial(self._acknowledged, self._life, number))
         future.add_errback(partial(self._refused, self._life, number))
         return True
@@ -317,30 +328,41 @@ class Publisher:
         """Hear that Kafka does not have a record; called by the client's thread."""
         if life != self._life:
             return
-        if not isinstance(error, _UNACCEPTABLE):
-            self._broken = error
-        elif (record := self._under_way.pop(number, None)) is not None:
-            self._answered += len(record.value)
-            self.counts["dropped.refused"] += record.messages
-            if record.segment is not None:
-                record.segment.acknowledged += 1
-            emit(Event.RECORD_REFUSED, error, topic=self._topic, record="CaptureBatch")
+        # The client gives the error of one record to all that are under way, and takes none after it.
+        if isinstance(error, _UNACCEPTABLE):
+            if len(self._under_way) == 1:
+                self._drop(number, error)
+            else:
+                self._one_by_one = True
+        self._broken = error
+
+    def _drop(self, number: int, error: BaseException) -> None:
+        """Give up a record that Kafka will never take."""
+        record = self._under_way.pop(number)
+        self._answered += len(record.value)
+        self.counts["dropped.refused"] += record.messages
+        if record.segment is not None:
+            record.segment.acknowledged += 1
+        emit(Event.RECORD_REFUSED, error, topic=self._topic, record="CaptureBatch")
 
     def _keep_rest(self) -> None:
         if self._spool is None:
-            self.counts["dropped.unsent"] += self.waiting
+            if self.waiting:
+                self.counts["dropped.unsent"] += self.waiting
             return
         kept = True
         while self._memory and kept:
             kept = self._spool.append(self._memory[0], bound=False)
             if kept:
                 self.counts["spooled"] += self._take().messages
-        self.counts["dropped.unsent"] += sum(record.messages for record in self._memory)
+        lost = sum(record.messages for record in self._memory)
         try:
             self._spool.sweep()
             self._spool.put_back(self._again)
         except OSError:
-            self.counts["dropped.unsent"] += sum(record.messages for record in self._again)
+            lost += sum(record.messages for record in self._again)
+        if lost:
+            self.counts["dropped.unsent"] += lost
         self._spool.close()
 
     # -- what is said --------------------------------------------------------------------------------
