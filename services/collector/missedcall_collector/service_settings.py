@@ -36,9 +36,10 @@ class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     relay: Relayed = ""
     """Where every received frame is sent on to, unchanged: another receiver, as Homer's; empty: nowhere."""
 
-    correlation_headers: tuple[str, ...] = ()
-    """Headers that carry the A-leg's Call-ID; the same for all collectors, as they choose the partition."""
-    call_id_suffixes: tuple[str, ...] = ()
+    correlation_headers: tuple[str, ...] = ("x-cid", "x-call-id")
+    """Headers that carry the A-leg's Call-ID. The same as the classifiers', or legs that belong together come to
+    different partitions and are never joined."""
+    call_id_suffixes: tuple[str, ...] = (r"_b2b-\d+", r"_pbx-\d+")
     """Regular expressions of what a B2BUA appends to the A-leg's Call-ID; as above."""
 
     report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
