@@ -15,12 +15,12 @@ import msgspec
 from msgspec.structs import replace
 
 from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
 from missedcall_common.runtime.events import Event, emit
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
-from .poison import blame
 from .store import Store
 from .store_file import BATCHES, DEAD_LETTERS, FACTS, STATE, VERDICTS, StoreError, Topic
 

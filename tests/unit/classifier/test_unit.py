@@ -1,5 +1,6 @@
 """One partition of the classifier service, without Kafka."""
 
+import base64
 import json
 from types import SimpleNamespace
 
@@ -9,9 +10,10 @@ from support import hep_calls
 from support.classifier_process import offline
 
 from missedcall_classifier.call import StateError
+from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
-from missedcall_classifier.stream.unit import FORMAT, NEXT, Format, Unit
-from missedcall_schemas.codec import encode_batch
+from missedcall_classifier.stream.unit import FORMAT, NEXT, POISON, Format, Unit
+from missedcall_schemas.codec import decode_message, encode_batch
 
 LOG = list(hep_calls.batches(40, 20.0))
 
@@ -78,7 +80,8 @@ def test_a_record_that_is_no_batch_is_set_aside_and_the_rest_decided():
     store.commit(unit)
 
     (letter,) = store.values("dead-letters")
-    assert json.loads(letter)["offset"] == 0
+    assert json.loads(letter)["error"] == "CodecError"
+    assert base64.b64decode(json.loads(letter)["record"]) == b"no batch"
     assert unit.counts["undecidable"] == 1
     assert unit.counts["accepted"] == len(LOG[0].messages)
 
@@ -130,3 +133,46 @@ def test_another_policy_is_written_down_with_the_next_turn():
     store.commit(unit)
 
     assert msgpack.decode(store.rows[FORMAT], type=Format).policy == Policy().digest()
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Let the engine fail on the messages of one call; return its Call-ID."""
+    call_id = next(hep_calls.one_call(8)).call_id
+    observe = Engine._observe
+
+    def failing(self, message, decisions):
+        if message.call_id == call_id:
+            raise RuntimeError("a mistake of ours")
+        observe(self, message, decisions)
+
+    monkeypatch.setattr(Engine, "_observe", failing)
+    return call_id
+
+
+def test_after_a_failure_nothing_of_the_record_is_committed_and_the_next_life_sets_aside_what_fails(poison):
+    store = Store()
+    unit, offset = store.unit(), 0
+    while offset < len(LOG):
+        try:
+            unit.feed(offset, encode_batch(LOG[offset]))
+        except RuntimeError:
+            assert unit.poisoned == offset
+            assert not unit.feed(offset + 1, encode_batch(LOG[offset + 1]))
+            store.rows[POISON] = b"%d" % unit.poisoned
+            unit = store.unit()
+            offset = unit.next
+            continue
+        offset += 1
+        if offset % 5 == 0:
+            store.commit(unit)
+    store.commit(unit)
+    letters = [json.loads(value) for value in store.values("dead-letters")]
+    said = [json.loads(value) for value in store.values("call-verdicts")]
+
+    assert {letter["error"] for letter in letters} == {"RuntimeError"}
+    assert {decode_message(base64.b64decode(letter["record"])).call_id for letter in letters} == {poison}
+    assert len(letters) == len(list(hep_calls.one_call(8)))
+    assert len({verdict["call_id"] for verdict in said}) == 39
+    assert len(said) == 39
+    assert POISON not in store.rows

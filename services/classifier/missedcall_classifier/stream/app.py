@@ -11,7 +11,7 @@ from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
 
-from .eos import EosApp, crash
+from .eos import EosApp
 from .partitions import KafkaPartitions
 from .settings import ClassifierSettings
 
@@ -63,7 +63,7 @@ def make_app(settings: ClassifierSettings) -> EosApp:
             try:
                 partitions.units[message.partition].feed(message.offset, message.value)
             except Exception as error:  # noqa: BLE001 - Faust would take the record for done
-                crash(error)
+                partitions.fail(message.partition, error)
 
     async def report() -> None:
         open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())

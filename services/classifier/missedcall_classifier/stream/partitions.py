@@ -17,9 +17,9 @@ from aiokafka.structs import OffsetAndMetadata
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
 
-from .eos import Partitions
+from .eos import Partitions, crash
 from .settings import ClassifierSettings
-from .unit import Unit
+from .unit import POISON, Unit
 
 TRANSACTION_MS = 30_000
 """A transaction that is open for longer is aborted by Kafka. More: readers wait for as long after a crash."""
@@ -46,6 +46,7 @@ class KafkaPartitions(Partitions):
         }
         self._left: Counter[str] = Counter()
         self._committing = asyncio.Lock()
+        self._failing: asyncio.Future[None] | None = None
 
     @property
     def counts(self) -> Counter[str]:
@@ -66,16 +67,33 @@ class KafkaPartitions(Partitions):
     async def commit(self) -> dict[int, int]:
         """Commit each unit that has something, each in a transaction of its own."""
         async with self._committing:
-            turns = [(number, unit, unit.turn()) for number, unit in self.units.items() if unit.pending]
+            turns = [
+                (number, unit, unit.turn())
+                for number, unit in self.units.items()
+                if unit.pending and unit.poisoned is None
+            ]
             await asyncio.gather(*(self._transaction(number, turn) for number, _, turn in turns))
             for _, unit, turn in turns:
                 unit.committed = turn.next
             return {number: turn.next for number, _, turn in turns}
 
-    async def close(self) -> None:
-        """End all producers."""
-        for partition in list(self.units):
-            await self._give_away(partition)
+    def fail(self, partition: int, error: Exception) -> None:
+        """Note in the state on which record we failed, so that the next life takes care, and end this one."""
+        offset = self.units[partition].poisoned
+        emit(Event.RECORD_REFUSED, error, topic="sip-transactions", partition=partition, offset=offset or 0)
+        self._failing = asyncio.ensure_future(self._note_and_crash(partition, offset, error))
+
+    async def _note_and_crash(self, partition: int, offset: int | None, error: Exception) -> None:
+        try:
+            async with self._committing, asyncio.timeout(TRANSACTION_MS / 1000):
+                producer = self._producers[partition]
+                await producer.begin_transaction()
+                await producer.send(
+                    self._names["call-state"], b"%d" % (offset or 0), key=POISON.encode(), partition=partition
+                )
+                await producer.commit_transaction()
+        finally:
+            crash(error)
 
     async def _give_away(self, partition: int) -> None:
         unit = self.units.pop(partition)
