@@ -30,6 +30,11 @@ demo: setup  ## sample captures through the embedded pipeline to a local mail an
 test: setup lint  ## everything that must hold: lint, types, import rules, tests
 	@sh tests/e2e/lab/install.sh || true
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory test-compiled; else echo "no C compiler: the compiled cores are not tested"; fi
+
+.PHONY: test-compiled
+test-compiled: compiled  ## the tests of the cores against what mypyc made of them
+	PYTHONPATH=build/compiled/lib $(BIN)/python -m pytest -n 2 -q tests/golden tests/property tests/unit/common tests/unit/classifier tests/unit/collector
 
 .PHONY: chaos
 chaos: setup  ## kill -9 the pipeline under load, KILLS times (default 20)
@@ -40,8 +45,11 @@ fuzz: setup  ## read what nobody would write (SECONDS=600 of it, on PROCESSES=2 
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --processes $(or $(PROCESSES),2)
 
 .PHONY: bench
-bench: setup  ## figures: replay beside tshark and sngrep, link layer beside dpkt, HEP, classifier
+bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (a quarter of an hour)
+	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/hep.py
+	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/classify.py
 	$(BIN)/python benchmarks/replay.py
+	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/flood.py
 
 CORES := $(shell find schemas services -name '*.py' -not -path '*/.venv/*')
 COMPILED := build/compiled/bin/missedcall

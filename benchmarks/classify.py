@@ -39,6 +39,8 @@ from missedcall_schemas.records import CaptureBatch, SipMessage  # noqa: E402
 
 CALLS_PER_S = 50.0
 """The busy hour of some 100,000 users: five thousand calls ring, talk or are remembered at a time."""
+RINGING_PER_S = 5_000
+"""Calls that begin to ring per second until all do, none for longer than it takes to look at it."""
 BATCH = 200
 POLICY = Policy()
 
@@ -93,12 +95,13 @@ def ringing(templates: list[SipMessage], calls: int) -> Iterator[SipMessage]:
     own = templates[0].call_id.encode()
     for number in range(calls):
         mark = b"%08x" % number
+        begin_ms = number * 1000 // RINGING_PER_S
         for each in templates:
             head = each.head.replace(own, mark + own).replace(b"z9hG4bK", b"z9hG4bK" + mark)
             head = head.replace(b";tag=", b";tag=" + mark).replace(b"sip:bob@", b"sip:bob%d@" % number)
             head = head.replace(b"sip:alice@", b"sip:alice%d@" % number)
             call_id = (mark + own).decode()
-            at_ms = each.captured_ms
+            at_ms = begin_ms + each.captured_ms
             yield SipMessage(call_id, call_id, at_ms, at_ms, each.src, each.dst, each.transport, head)
 
 

@@ -17,7 +17,7 @@ from support.hep_senders import CAPTURED_MS, SENDERS
 
 from missedcall_classifier.policy import Policy
 from missedcall_collector.correlation import CorrelationRules
-from missedcall_collector.hep import HepStream, decode
+from missedcall_collector.hep import HepStream, read
 from missedcall_collector.intake import Intake
 
 NAMES = (
@@ -63,7 +63,7 @@ def intake() -> Intake:
 def decoded(frames: Iterable[bytes]) -> None:
     """Decode the frames."""
     for frame in frames:
-        decode(frame)
+        read(frame)
 
 
 def recorded(frames: Iterable[bytes]) -> int:

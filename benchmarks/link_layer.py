@@ -37,7 +37,8 @@ def ours(data: bytes) -> int:
     """Return the bytes of UDP payload that our reader finds."""
     reassembler = Reassembler(Counter())
     total = 0
-    for captured_ms, link, frame in pcap.packets(Source(io.BytesIO(data))):
+    packets = (packet for some in pcap.packets(Source(io.BytesIO(data))) for packet in some)
+    for captured_ms, link, frame in packets:
         segment = reassembler.segment(frame, LINKS[link](frame), captured_ms)
         if segment is not None and segment[0] == UDP:
             total += len(segment[3]) - 8

@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/replay.py [MESSAGES] [--audio N] [--keep FILE.pcap]
 
-Each program reads the same generated file from the page cache, one after the other, on an otherwise idle machine.
-sngrep groups dialogs, tshark dissects; neither decides anything. Those that are not installed are left out.
+Each program reads the same generated file from the page cache, one after the other, on an otherwise idle machine;
+tshark the beginning of it. sngrep groups dialogs, tshark dissects; neither decides anything. Those that are not
+installed are left out (`make compiled` makes the first).
 
 With `--audio N` each message comes with N packets of RTP, as where media is captured too, and only we read it:
 1000000 messages and `--audio 12` are 3.4 GB, which have to be read in the memory that 0.5 GB take.
@@ -22,6 +23,9 @@ from typing import NamedTuple
 import traffic
 
 MISSEDCALL = str(Path(sys.executable).with_name("missedcall"))
+COMPILED = str(traffic.ROOT / "build/compiled/bin/missedcall")
+TSHARK_MESSAGES = 50_000
+"""What tshark is given: it takes a minute for these, and longer per message the more there are."""
 
 
 class Measured(NamedTuple):
@@ -58,15 +62,20 @@ def warm(path: Path) -> None:
 
 def programs(path: Path) -> dict[str, list[str]]:
     """Return the commands that can run on this machine, ours first."""
+    ours = ["replay", str(path), "--format", "jsonl"]
     commands = {
-        "missedcall replay": [MISSEDCALL, "replay", str(path), "--format", "jsonl"],
-        "missedcall replay --verdicts": [
-            MISSEDCALL, "replay", str(path), "--format", "jsonl", "--verdicts"
-        ],
+        "missedcall replay, compiled": [COMPILED, *ours],
+        "  on one core": ["taskset", "-c", "0", COMPILED, *ours],
+        "  all verdicts": [COMPILED, *ours, "--verdicts"],
+        "missedcall replay, interpreted": [MISSEDCALL, *ours],
+        "  on one core ": ["taskset", "-c", "0", MISSEDCALL, *ours],
         "sngrep -q -N -I": ["sngrep", "-q", "-N", "-I", str(path)],
-        "tshark -Y sip": ["tshark", "-r", str(path), "-Y", "sip"],
-    }  # fmt: skip
-    return {name: command for name, command in commands.items() if shutil.which(command[0])}
+    }
+    return {name: command for name, command in commands.items() if all(map(shutil.which, _programs(command)))}
+
+
+def _programs(command: list[str]) -> list[str]:
+    return [command[0], command[3]] if command[0] == "taskset" else command[:1]
 
 
 def main() -> int:
@@ -93,11 +102,18 @@ def main() -> int:
             ratio = f"{measured.seconds / ours:.2f} x"
             rate = f"{args.messages / measured.seconds:,.0f}"
             note = f"  exit {measured.status}" if measured.status else ""
-            failed |= bool(measured.status) and command[0] == MISSEDCALL
+            failed |= bool(measured.status) and "sngrep" not in name
             print(
                 f"{name:<30}{rate:>12}{measured.seconds:>10.1f}{measured.cpu_s:>8.1f}"
                 f"{measured.peak_mb:>9.0f}{ratio:>10}{note}"
             )
+        if shutil.which("tshark") and not args.audio:
+            few = Path(folder) / "few.pcap"
+            traffic.write(few, TSHARK_MESSAGES)
+            warm(few)
+            measured = run(["tshark", "-r", str(few), "-Y", "sip"])
+            rate = TSHARK_MESSAGES / measured.seconds
+            print(f"tshark -Y sip, {TSHARK_MESSAGES:,} messages: {rate:,.0f} messages/s")
     return int(failed)
 
 

@@ -10,7 +10,8 @@ from support import ladder
 from support.ladder_capture import batches
 from support.ladder_expect import differences, report
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 
 TRACES = sorted(Path(__file__).parent.glob("*.trace"))
 

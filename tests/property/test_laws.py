@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from support import ladder
 from support.ladder_capture import batches
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
+from missedcall_classifier.reading import Reader, decode_read, encode_read
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -78,6 +80,31 @@ def test_how_messages_are_batched_changes_no_byte(name):
 
     assert as_bytes(run(name, one_batch_each(messages))) == as_bytes(usual)
     assert as_bytes(run(name, list(batches(messages, size_ms=10_000)))) == as_bytes(usual)
+
+
+@in_every_trace
+def test_a_call_that_rests_changes_no_byte(name):
+    feed = one_batch_each(list(messages_of(name)))
+    engine = Engine(trace_of(name).policy)
+    engine._rest_above = engine._rest_ms = 0
+
+    decisions = [decision for batch in feed for decision in engine.feed(batch)] + engine.finish()
+
+    assert as_bytes(decisions) == as_bytes(run(name, feed))
+
+
+@in_every_trace
+def test_who_reads_changes_no_byte(name):
+    feed = list(batches(list(messages_of(name))))
+    policy = trace_of(name).policy
+    engine, other, reader = Engine(policy), Engine(policy), Reader(policy)
+
+    here = [decision for batch in feed for decision in engine.feed(batch)] + engine.finish()
+    read = (decode_read(encode_read(reader.read(batch))) for batch in feed)
+    there = [decision for batch in read for decision in other.feed_read(batch)] + other.finish()
+
+    assert as_bytes(there) == as_bytes(here)
+    assert other.counts == engine.counts
 
 
 @in_every_trace

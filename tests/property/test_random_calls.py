@@ -21,7 +21,8 @@ from support.scenarios import (
     thinned,
 )
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
 from missedcall_schemas.records import SipMessage
 

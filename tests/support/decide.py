@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from support import ladder
 from support.ladder_capture import EPOCH_MS, batches
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_schemas.records import CaptureBatch, MissedCall, SipMessage, Verdict
 
 

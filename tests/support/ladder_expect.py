@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from support.ladder_capture import EPOCH_MS
 
-from missedcall_classifier.engine import Decision
+from missedcall_classifier.decision import Decision
 from missedcall_schemas.records import Cause, MissedCall, Outcome, Verdict
 
 TOLERANCE_S = 0.06

@@ -10,7 +10,7 @@ from support.ladder_capture import EPOCH_MS, batches, head_of
 from support.ladder_expect import differences
 from support.ladder_state import LadderError
 
-from missedcall_classifier.engine import Decision
+from missedcall_classifier.decision import Decision
 from missedcall_schemas.records import Verdict
 
 CANCELLED = """

@@ -3,72 +3,164 @@
 Rule 1: a call is a *set* of messages. A copy (retransmission, second capture point) adds nothing but its
         earlier time, so repetition and order cannot change what is decided from it.
 Rule 2: nothing here decides. `picture.py` reads the set as transactions, `rules.py` judges.
-Rule 3: a state row is `VERSION` and the fields; this release reads VERSION and VERSION - 1.
+Rule 3: a hundred thousand calls ring at the same time: what few calls have is None until they have it.
 """
 
 from collections.abc import Iterable
+from typing import Final, final
 
-import msgspec
-from msgspec import Struct, structs
+from mypy_extensions import mypyc_attr
 
-from .policy import Policy
 from .seen import Offer, Seen
+from .seen_rows import pack, unpack
 
-VERSION = 1
-"""Of the state row. Raise it when a field changes its meaning; appending one with a default needs nothing."""
-
-SETTLES = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
+SETTLES: Final = frozenset({"CANCEL", "BYE", "REFER", "INFO"})
 """Requests after which the call may be over: look again when the dust has settled."""
 
+MAX_LINKS: Final = 16
+"""Identifiers kept of one message and its copies. Less: a capture point that alone names the leg is not heard.
+More: a sender who writes a new one into every copy fills the memory."""
 
-class Ruled(Struct, array_like=True, gc=False):
+
+@final
+@mypyc_attr(acyclic=True)
+class Ruled:
     """What was already said about one user of the call."""
 
-    outcome: str
-    rule: str
-    fact_id: str = ""
-    revision: int = 0
-    """Of the last fact published; 0 if none was."""
-    state: str = ""
-    """`missed` or `retracted` as last published."""
-    cause: str = ""
-    """As published; a later message does not change it."""
-    verdict_revision: int = 1
+    __slots__ = ("cause", "fact_id", "outcome", "revision", "rule", "state", "verdict_revision")
+
+    def __init__(
+        self,
+        outcome: str,
+        rule: str,
+        fact_id: str = "",
+        revision: int = 0,
+        state: str = "",
+        cause: str = "",
+        verdict_revision: int = 1,
+    ) -> None:
+        self.outcome: Final = outcome
+        self.rule: Final = rule
+        self.fact_id: Final = fact_id
+        self.revision: Final = revision
+        """Of the last fact published; 0 if none was."""
+        self.state: Final = state
+        """`missed` or `retracted` as last published."""
+        self.cause: Final = cause
+        """As published; a later message does not change it."""
+        self.verdict_revision: Final = verdict_revision
 
 
-class Call(Struct, array_like=True, gc=False):
+NOTHING: Final[list[Seen]] = []
+NO_HINTS: Final[dict[str, Offer]] = {}
+NOT_RULED: Final[dict[str, Ruled]] = {}
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Call:
     """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
 
-    key: str
-    opened_ms: int
-    last_ms: int
-    """When the last new message was received."""
-    due_ms: int
-    """When to look again."""
-    seen: list[Seen]
-    hints: dict[str, Offer] = {}
-    """By Call-ID: what responses repeat of an INVITE not captured (yet)."""
-    ruled: dict[str, Ruled] = {}
-    """By callee: what was published. Not empty: the call is closed, kept only for late messages."""
-    forget_ms: int = 0
-    """When a closed call is dropped; 0 while it is open. A message that may matter opens it again."""
-    settling: bool = False
-    """A message that may end the call came since the last look."""
-    low_confidence: bool = False
-    """Legs were joined by resemblance."""
-    held_by: tuple[str, str] = ("", "")
-    """When it began: source and destination of a call of the same caller, or for the same callee, whose box it
-    may come out of."""
-    refused: int = 0
-    """Messages beyond the limit, not kept."""
+    __slots__ = (
+        "_hints", "_links", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "key", "last_ms",
+        "low_confidence", "opened_ms", "refused", "scheduled_ms", "settling",
+    )  # fmt: skip
 
+    def __init__(
+        self,
+        key: str,
+        opened_ms: int,
+        last_ms: int,
+        due_ms: int,
+        seen: list[Seen],
+        hints: dict[str, Offer] | None = None,
+        ruled: dict[str, Ruled] | None = None,
+        forget_ms: int = 0,
+        settling: bool = False,
+        low_confidence: bool = False,
+        held_by: tuple[str, str] | None = None,
+        refused: int = 0,
+    ) -> None:
+        self.key: Final = key
+        self.opened_ms = opened_ms
+        self.last_ms = last_ms
+        """When the last new message was received."""
+        self.due_ms = due_ms
+        """When to look again."""
+        self._seen = seen
+        self._packed = b""
+        self._hints = hints or None
+        self._ruled = ruled or None
+        self.forget_ms = forget_ms
+        """When a closed call is dropped; 0 while it is open. A message that may matter opens it again."""
+        self.settling = settling
+        """A message that may end the call came since the last look."""
+        self.low_confidence = low_confidence
+        """Legs were joined by resemblance."""
+        self.held_by = held_by
+        """When it began: source and destination of a call of the same caller, or for the same callee, whose box
+        it may come out of; None before that was looked for."""
+        self.refused = refused
+        """Messages beyond the limit, not kept."""
+        self._links: dict[str, None] | None = None
+        self.scheduled_ms = 0
+        """When the engine will look at it next; 0 if it is in no queue. Not part of the state row."""
 
-class Live(Struct, gc=False):
-    """A call at work."""
+    @property
+    def seen(self) -> list[Seen]:
+        """Its distinct messages, in the order in which they came."""
+        if self._packed:
+            self._seen, self._packed = unpack(self._packed), b""
+        return self._seen
 
-    row: Call
-    scheduled_ms: int = 0
-    """When the engine will look at it next; 0 if it is in no queue."""
+    def rest(self) -> None:
+        """Take less memory until somebody asks for the messages again."""
+        if not self._packed:
+            self._packed, self._seen = pack(self._seen), NOTHING
+
+    @property
+    def hints(self) -> dict[str, Offer]:
+        """By Call-ID: what responses repeat of an INVITE not captured (yet). To be read only, see `hint`."""
+        return NO_HINTS if self._hints is None else self._hints
+
+    @property
+    def ruled(self) -> dict[str, Ruled]:
+        """By callee: what was published. To be read only, see `rule`.
+
+        Not empty: the call is closed, kept only for late messages.
+        """
+        return NOT_RULED if self._ruled is None else self._ruled
+
+    @property
+    def links(self) -> list[str]:
+        """Identifiers beside its Call-IDs by which the index knows it. Not part of the state row."""
+        return [] if self._links is None else list(self._links)
+
+    def named_by(self, links: list[str]) -> None:
+        """Note that the index knows the call by ``links``."""
+        if self._links is None:
+            self._links = {}
+        for link in links:
+            self._links[link] = None
+
+    def has_leg(self, call_id: str) -> bool:
+        """Whether a message of the leg is known."""
+        for seen in self.seen:
+            if seen.call_id == call_id:
+                return True
+        return False
+
+    def hint(self, call_id: str, offer: Offer) -> None:
+        """Keep what stands for an INVITE that was not captured."""
+        if self._hints is None:
+            self._hints = {}
+        self._hints[call_id] = offer
+
+    def rule(self, callee: str, ruled: Ruled) -> None:
+        """Keep what was published about a user."""
+        if self._ruled is None:
+            self._ruled = {}
+        self._ruled[callee] = ruled
 
     def find(self, seen: Seen) -> Seen | None:
         """Return the message of which ``seen`` is a copy.
@@ -77,7 +169,7 @@ class Live(Struct, gc=False):
         s.17.1.3, s.17.2.3), so the same message on two hops stays two.
         """
         status, branch = seen.status, seen.branch
-        for known in self.row.seen:
+        for known in self.seen:
             if (
                 known.status == status
                 and known.branch == branch
@@ -92,53 +184,47 @@ class Live(Struct, gc=False):
     def note_copy(self, known: Seen, copy: Seen, received_ms: int) -> bool:
         """Note another sighting of a message of the set; return whether that changed anything."""
         changed = _merge_copy(known, copy)
-        if 100 < copy.status < 200 and received_ms > self.row.last_ms:
-            self.row.last_ms = received_ms  # refreshed while it rings or waits (RFC 3261 s.13.3.1.1)
+        if 100 < copy.status < 200 and received_ms > self.last_ms:
+            self.last_ms = received_ms  # refreshed while it rings or waits (RFC 3261 s.13.3.1.1)
             return True
         return changed
 
-    def observe(self, seen: Seen, received_ms: int, policy: Policy) -> bool:
-        """Add a message that is new to the set; return whether there was room for it.
+    def observe(self, seen: Seen, received_ms: int, settle_ms: int, open_branch_ms: int) -> None:
+        """Add a message that is new to the set.
 
-        Sets `due_ms`: a possible end is looked at after `settle_s`, anything else after `open_branch_s`.
+        Sets `due_ms`: a possible end is looked at after ``settle_ms``, anything else after ``open_branch_ms``.
         """
-        row = self.row
-        if len(row.seen) >= policy.max_messages_per_call:
-            row.refused += 1
-            return False
-        row.seen.append(seen)
-        row.last_ms = max(row.last_ms, received_ms)
-        final = seen.status >= 200 and seen.method == "INVITE"
-        if row.settling or final or seen.method in SETTLES or (row.forget_ms and seen.method == "INVITE"):
-            row.settling = True
-            row.due_ms = received_ms + int(policy.settle_s * 1000)
-        elif not row.due_ms:
-            row.due_ms = received_ms + int(policy.open_branch_s * 1000)
-        return True
+        self.seen.append(seen)
+        if received_ms > self.last_ms:
+            self.last_ms = received_ms
+        if not self.settling:
+            if seen.method == "INVITE":
+                self.settling = seen.status >= 200 or self.forget_ms != 0
+            else:
+                self.settling = seen.method in SETTLES
+        if self.settling:
+            self.due_ms = received_ms + settle_ms
+        elif not self.due_ms:
+            self.due_ms = received_ms + open_branch_ms
 
-    def absorb(self, other: "Live") -> None:
+    def absorb(self, other: "Call") -> None:
         """Take over another call that turned out to be this one."""
-        for seen in other.row.seen:
+        for seen in other.seen:
             known = self.find(seen)
             if known is None:
-                self.row.seen.append(seen)
+                self.seen.append(seen)
             else:
                 _merge_copy(known, seen)
-        row, gone = self.row, other.row
-        row.hints = gone.hints | row.hints
-        row.ruled = gone.ruled | row.ruled
-        row.opened_ms = min(row.opened_ms, gone.opened_ms)
-        row.last_ms = max(row.last_ms, gone.last_ms)
-        row.due_ms = min(row.due_ms, gone.due_ms)
-        row.settling |= gone.settling
-        row.low_confidence |= gone.low_confidence
-        row.held_by = row.held_by if row.held_by[1] else gone.held_by
-        row.refused += gone.refused
-
-
-MAX_LINKS = 16
-"""Identifiers kept of one message and its copies. Less: a capture point that alone names the leg is not heard.
-More: a sender who writes a new one into every copy fills the memory."""
+        self._hints = (other.hints | self.hints) or None
+        self._ruled = (other.ruled | self.ruled) or None
+        self.opened_ms = min(self.opened_ms, other.opened_ms)
+        self.last_ms = max(self.last_ms, other.last_ms)
+        self.due_ms = min(self.due_ms, other.due_ms)
+        self.settling = self.settling or other.settling
+        self.low_confidence = self.low_confidence or other.low_confidence
+        if self.held_by is None or not self.held_by[1]:
+            self.held_by = other.held_by
+        self.refused += other.refused
 
 
 def _merge_copy(known: Seen, copy: Seen) -> bool:
@@ -151,7 +237,7 @@ def _merge_copy(known: Seen, copy: Seen) -> bool:
         changed = _merge_links(known, copy)
     if known.method == "INVITE" and not known.status:
         latest = max(known.again_ms or known.at_ms, copy.again_ms or copy.at_ms, known.at_ms, copy.at_ms)
-        changed |= latest != known.again_ms
+        changed = changed or latest != known.again_ms
         known.again_ms = latest
     if (copy.at_ms, copy.src, copy.dst) < (known.at_ms, known.src, known.dst):
         known.at_ms, known.src, known.dst = copy.at_ms, copy.src, copy.dst
@@ -160,15 +246,17 @@ def _merge_copy(known: Seen, copy: Seen) -> bool:
 
 
 def _merge_links(known: Seen, copy: Seen) -> bool:
-    if known.offer is not None and copy.offer is not None:
-        links = _union(known.offer.links, copy.offer.links)
-        if links != known.offer.links:
-            known.offer = structs.replace(known.offer, links=links)
+    offer, more = known.offer, copy.offer
+    if offer is not None and more is not None:
+        links = _union(offer.links, more.links)
+        if links != offer.links:
+            known.offer = offer.linked(links)
             return True
-    if known.ending is not None and copy.ending is not None:
-        links = _union(known.ending.links, copy.ending.links)
-        if links != known.ending.links:
-            known.ending = structs.replace(known.ending, links=links)
+    ending, other = known.ending, copy.ending
+    if ending is not None and other is not None:
+        links = _union(ending.links, other.links)
+        if links != ending.links:
+            known.ending = ending.linked(links)
             return True
     return False
 
@@ -177,34 +265,6 @@ def _union(links: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     return links if links == more else tuple(dict.fromkeys(links + more))[:MAX_LINKS]
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Call).decode
-
-
-class StateError(ValueError):
-    """A state row that this release cannot read."""
-
-
-def encode_row(call: Call) -> bytes:
-    """Return the state row: one version byte, then the call as msgpack."""
-    return bytes((VERSION,)) + _encode(call)
-
-
-def decode_row(row: bytes) -> Call:
-    """Read a state row of this release or the one before.
-
-    Raises:
-        StateError: an unknown version, or bytes that are no call.
-    """
-    if not row or row[0] not in (VERSION, VERSION - 1):
-        found = row[0] if row else "nothing"
-        raise StateError(f"state row of version {found}: this release reads {VERSION - 1} and {VERSION}")
-    try:
-        return _decode(memoryview(row)[1:])
-    except msgspec.DecodeError as error:
-        raise StateError(f"state row of {len(row)} bytes is no call: {error}") from error
-
-
 def call_ids(seen: Iterable[Seen]) -> list[str]:
     """Return the Call-IDs of ``seen`` in order of first sight."""
-    return list(dict.fromkeys(message.call_id for message in seen))
+    return list(dict.fromkeys([message.call_id for message in seen]))

@@ -5,12 +5,14 @@ Rule 2: all times are capture milliseconds; 0 means "not seen".
 Rule 3: what most rules ask for is a field, read once by `build.py`; the rest is a property, read when asked for.
 """
 
-from dataclasses import dataclass, field
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from .causes import Says
-from .ends import End, Leaf, rang_ms
+from .ends import End, Leaf, end_of, rang_ms
 from .picture import Branch, Leg, Picture
-from .policy import Policy, suffix_pattern
+from .policy import Policy, suffixes_of
 from .seen import Offer, Seen
 from .users import host_part, ours, retargeted, user_part
 
@@ -22,9 +24,20 @@ MEMBER_MS = 2000
 """Legs that begin this close to each other ring as a group, later ones in turn."""
 
 
-@dataclass(slots=True, eq=False)
+NOTHING: Final[frozenset[str]] = frozenset()
+
+
+@final
+@mypyc_attr(acyclic=True)
 class Case:
     """A root leg, its tree of branches, and the user whom the caller called."""
+
+    __slots__ = (
+        "_ended_at_ms", "_heads", "_rang_at_ms", "_users", "attempt", "began_ms", "behind", "branches",
+        "byes", "cancel", "cancel_known", "covered", "deciding", "final", "human", "leaves", "machine",
+        "offer", "picked_up_unseen", "pickups", "picture", "policy", "primary", "root", "root_says",
+        "status", "told", "told_ends", "twins",
+    )  # fmt: skip
 
     picture: Picture
     policy: Policy
@@ -55,29 +68,69 @@ class Case:
     root_says: frozenset[str]
     """What Reasons and diagnostics on the upstream-most leg say."""
 
-    leaves: list[Leaf] = field(default_factory=list)
+    leaves: list[Leaf]
     """The branches that ended at a phone or a machine, or nowhere."""
-    heads: list[Leaf] = field(default_factory=list)
-    """The caller's last attempt, its end read as if nothing were below it."""
-    deciding: list[Leaf] = field(default_factory=list)
+    deciding: list[Leaf]
     """The branches of the user whom the call reached last: they give a forwarded call its cause."""
-    told: list[Leaf] = field(default_factory=list)
+    told: list[Leaf]
     """The deciding branches; where a final of theirs was lost, what the caller was told stands for it."""
-    told_ends: frozenset[End] = frozenset()
+    told_ends: list[End]
     """How these ended."""
-    human: Leaf | None = None
+    human: Leaf | None
     """The first person who answered."""
-    machine: Leaf | None = None
+    machine: Leaf | None
     """The last machine that answered."""
-    pickups: list[Seen] = field(default_factory=list)
+    pickups: list[Seen]
     """2xx of legs that took the caller's or the callee's dialog over (RFC 3891)."""
 
-    twins: bool = False
+    twins: bool
     """Other phones rang at the same time for the same caller, on legs that nothing joins to this one."""
-    covered: bool = False
+    covered: bool
     """An unjoined leg nearer the caller, through the same box, is decided by itself."""
-    picked_up_unseen: bool = False
+    picked_up_unseen: bool
     """When the caller gave up, he had just answered a call whose INVITE is lost: it may have replaced this one."""
+
+    def __init__(self, picture: Picture, policy: Policy, primary: str, *, behind: bool) -> None:
+        root = picture.root
+        self.picture = picture
+        self.policy = policy
+        self.root = root
+        self.offer = root.offer
+        self.primary = primary
+        self.behind = behind
+        self.began_ms = root.first_ms
+        self.attempt = root.attempts[-1]
+        self.branches = []
+        self.byes = root.byes
+        self.cancel = None
+        self.cancel_known = False
+        self.final = None
+        self.status = 0
+        self.root_says = NOTHING
+        self.leaves = []
+        self.deciding = []
+        self.told = []
+        self.told_ends = []
+        self.human = None
+        self.machine = None
+        self.pickups = []
+        self.twins = False
+        self.covered = False
+        self.picked_up_unseen = False
+        self._heads: list[Leaf] | None = None
+        self._rang_at_ms = -1
+        self._ended_at_ms = -1
+        self._users: list[str] | None = None
+
+    @property
+    def heads(self) -> list[Leaf]:
+        """The caller's last attempt, its end read as if nothing were below it."""
+        heads = self._heads
+        if heads is None:
+            heads = self._heads = [Leaf(branch, self.primary) for branch in self.attempt]
+            for leaf in heads:
+                leaf.end = end_of(leaf)
+        return heads
 
     # -- who answered ------------------------------------------------------------------------------
 
@@ -89,7 +142,10 @@ class Case:
         return None
 
     def _from_caller(self, bye: Seen) -> bool:
-        return any(leg.call_id == bye.call_id and leg.from_tag == bye.from_tag for leg in self.picture.legs)
+        for leg in self.picture.legs:
+            if leg.from_tag == bye.from_tag and leg.call_id == bye.call_id:
+                return True
+        return False
 
     @property
     def took_over_callee(self) -> bool:
@@ -104,15 +160,21 @@ class Case:
     @property
     def early_bye(self) -> Seen | None:
         """A BYE of the caller on an early dialog, with the failure that follows (RFC 3261 s.15)."""
-        if self.final is None or any(branch.oks for branch in self.attempt):
+        if self.final is None or not self.root.byes or any(branch.oks for branch in self.attempt):
             return None
         answered = {ok.to_tag for branch in self.branches for ok in branch.oks}
-        return next((b for b in self.root.byes if self._from_caller(b) and b.to_tag not in answered), None)
+        for bye in self.root.byes:
+            if bye.to_tag not in answered and self._from_caller(bye):
+                return bye
+        return None
 
     @property
     def offered(self) -> bool:
         """Whether an initial INVITE was captured: without one nothing says what was called, or whether it was."""
-        return any(branch.invite is not None for branch in self.branches)
+        for branch in self.branches:
+            if branch.invite is not None:
+                return True
+        return False
 
     @property
     def forked_upstream(self) -> bool:
@@ -132,6 +194,8 @@ class Case:
     @property
     def challenged_before(self) -> bool:
         """An earlier attempt was answered 401 or 407."""
+        if len(self.root.roots) == len(self.attempt):
+            return False
         return any(
             final.status in {401, 407}
             for root in self.root.roots
@@ -150,7 +214,10 @@ class Case:
             return True
         if self.cancel is not None or (self.final is not None and not self.cancel_known):
             return False
-        return any(leaf.end is End.ELSEWHERE for leaf in self.leaves)
+        for leaf in self.leaves:
+            if leaf.end is End.ELSEWHERE:
+                return True
+        return False
 
     # -- what the phones did -----------------------------------------------------------------------
 
@@ -159,41 +226,48 @@ class Case:
         """The called user's branches; all of them for a group that has no phone of its own."""
         return [leaf for leaf in self.leaves if leaf.user == self.primary] or self.leaves
 
-    def any_deciding(self, *ends: End) -> bool:
+    def any_deciding(self, wanted: End) -> bool:
         """Whether a deciding branch ended so."""
-        return not self.told_ends.isdisjoint(ends)
+        for end in self.told_ends:
+            if end is wanted:
+                return True
+        return False
 
     @property
     def rang(self) -> bool:
         """Whether a phone rang, as far as any hop shows."""
-        return bool(self.rang_at_ms)
+        return self.rang_at_ms != 0
 
     @property
     def rang_out(self) -> bool:
         """A phone rang until something other than the caller ended it."""
-        return any(
-            leaf.end is End.RANG_OUT or (leaf.end in {End.CANCELLED, End.ELSEWHERE} and leaf.rang)
-            for leaf in self.deciding
-        ) or (self.status in {408, 480, 487, 504} and any(b.ringing_ms for b in self.branches))
+        for leaf in self.deciding:
+            end = leaf.end
+            if end is End.RANG_OUT or (leaf.rang and (end is End.CANCELLED or end is End.ELSEWHERE)):
+                return True
+        if self.status in (408, 480, 487, 504):
+            for branch in self.branches:
+                if branch.ringing_ms:
+                    return True
+        return False
 
     @property
     def declined(self) -> Leaf | None:
         """The person's refusal, unless other phones rang on: then it was for one device only (row 16)."""
         leaves = self.told
-        if any(leaf.end is End.CANCELLED for leaf in leaves):
-            leaves = [*leaves, *self.heads]  # whoever declined may be outside the capture
+        if self.any_deciding(End.CANCELLED):
+            leaves = leaves + self.heads  # whoever declined may be outside the capture
         for leaf in leaves:
-            if leaf.end is not End.DECLINED:
-                continue
-            refused_ms = leaf.branch.ended_ms
-            went_on = any(
-                other.branch.alerted_ms and other.branch.ended_ms > refused_ms + 2 * TAKEOVER_MS
-                for other in self.deciding
-                if other is not leaf
-            )
-            if not went_on:
+            if leaf.end is End.DECLINED and not self._rang_on(leaf):
                 return leaf
         return None
+
+    def _rang_on(self, refused: Leaf) -> bool:
+        until_ms = refused.branch.ended_ms + 2 * TAKEOVER_MS
+        for other in self.deciding:
+            if other is not refused and other.branch.alerted_ms and other.branch.ended_ms > until_ms:
+                return True
+        return False
 
     @property
     def group_unseen(self) -> bool:
@@ -203,48 +277,75 @@ class Case:
             return False
         ids = {leg.call_id for leg in self.picture.all_legs}
         named = {link.partition(":")[2] for link in self.offer.links if link.startswith("call:")}
-        if suffix := suffix_pattern(self.policy.call_id_suffixes):
-            named |= {suffix.sub("", self.root.call_id)} - {self.root.call_id}
+        suffixes = suffixes_of(self.policy.call_id_suffixes)
+        if suffixes is not None:
+            named |= {suffixes.stem(self.root.call_id)} - {""}
         return bool(named) and named.isdisjoint(ids) and len({user_part(leg.offer.to) for leg in legs}) > 1
 
     @property
     def takeover_rings(self) -> bool:
         """A leg that replaces a dialog of this call has no end yet (row 41)."""
-        return any(
-            not (branch.ended_ms or branch.acked)
-            for leg in self.picture.takeovers
-            for branch in leg.last_attempt
-        )
+        for leg in self.picture.takeovers:
+            for branch in leg.last_attempt:
+                if not (branch.ended_ms or branch.acked):
+                    return True
+        return False
 
     @property
     def open_branch(self) -> bool:
         """A branch was answered by something and has no end."""
-        return any(
-            branch.open for branch in self.branches if branch.cseq == self.attempt[0].cseq or branch.parent
-        )
+        cseq = self.attempt[0].cseq
+        return any(branch.open and (branch.cseq == cseq or branch.nested) for branch in self.branches)
 
     @property
     def rang_at_ms(self) -> int:
         """When the first phone rang; 0 if none did."""
-        sure = [branch.ringing_ms for branch in self.branches if branch.ringing_ms]
-        return min(sure or [at_ms for branch in self.branches if (at_ms := rang_ms(branch))], default=0)
+        if self._rang_at_ms < 0:
+            self._rang_at_ms = self._first_ring_ms()
+        return self._rang_at_ms
+
+    def _first_ring_ms(self) -> int:
+        sure = unsure = 0
+        for branch in self.branches:
+            at_ms = branch.ringing_ms
+            if at_ms:
+                if not sure or at_ms < sure:
+                    sure = at_ms
+            elif not sure:
+                at_ms = rang_ms(branch)
+                if at_ms and (not unsure or at_ms < unsure):
+                    unsure = at_ms
+        return sure or unsure
 
     @property
     def ended_at_ms(self) -> int:
         """When the attempt ended for the caller: his CANCEL, else the failure, else the last message."""
-        ends = [m.at_ms for m in (self.cancel, self.early_bye, self.final) if m is not None]
-        if self.machine is not None and (
-            bye := self.bye_after(self.machine.branch.oks[0].at_ms, by_caller=True)
-        ):
-            return bye.at_ms
-        return min(ends) if ends else max(seen.at_ms for seen in self.picture.seen)
+        if self._ended_at_ms < 0:
+            self._ended_at_ms = self._end_ms()
+        return self._ended_at_ms
+
+    def _end_ms(self) -> int:
+        machine = self.machine
+        if machine is not None:
+            bye = self.bye_after(machine.branch.oks[0].at_ms, by_caller=True)
+            if bye is not None:
+                return bye.at_ms
+        first: Seen | None = None
+        for seen in (self.cancel, self.early_bye, self.final):
+            if seen is not None and (first is None or seen.at_ms < first.at_ms):
+                first = seen
+        return (first or self.picture.seen[-1]).at_ms
 
     @property
     def ring_end_ms(self) -> int:
         """When the last phone stopped ringing: at the latest when the call ended for the caller."""
-        rung = [leaf.branch.ended_ms for leaf in self.leaves if leaf.rang and not leaf.machine]
-        ended = self.ended_at_ms
-        return min(ended, max(rung)) if rung and all(rung) else ended
+        last = 0
+        for leaf in self.leaves:
+            if leaf.rang and not leaf.machine:
+                if not leaf.branch.ended_ms:
+                    return self.ended_at_ms
+                last = max(last or leaf.branch.ended_ms, leaf.branch.ended_ms)
+        return min(self.ended_at_ms, last) if last else self.ended_at_ms
 
     @property
     def ring_at_most_ms(self) -> int:
@@ -261,10 +362,22 @@ class Case:
     @property
     def users(self) -> list[str]:
         """Everyone but the called user whose phone the call went to, in order."""
-        found = [entry.aor for entry in (*retargeted(self.offer), *self.offer.diversions[1:])]
-        found += [leaf.user for leaf in sorted(self.leaves, key=lambda leaf: leaf.branch.first_ms)]
+        if self._users is None:
+            self._users = self._other_users()
+        return self._users
+
+    def _other_users(self) -> list[str]:
+        offer = self.offer
+        if not offer.history and not offer.diversions:
+            for leaf in self.leaves:
+                if leaf.user and leaf.user != self.primary:
+                    break
+            else:
+                return []
+        found = [entry.aor for entry in (*retargeted(offer), *offer.diversions[1:])]
+        found += [leaf.user for leaf in sorted(self.leaves, key=_first_ms)]
         voicemail = {leaf.user for leaf in self.leaves if leaf.machine == "voicemail"} | {"voicemail"}
-        voicemail |= {entry.aor for entry in self.offer.history if entry.voicemail}
+        voicemail |= {entry.aor for entry in offer.history if entry.voicemail}
         return [u for u in dict.fromkeys(found) if u and u != self.primary and u not in voicemail]
 
     def is_member(self, user: str) -> bool:
@@ -274,18 +387,22 @@ class Case:
         """
         if self.offer.history or self.offer.diversions:
             return False
-        if any(leaf.user == self.primary and leaf.branch not in self.attempt for leaf in self.leaves):
-            return False
-        mine = [leaf.branch for leaf in self.leaves if leaf.user == user]
-        others = [
-            leaf.branch for leaf in self.leaves if leaf.user not in {user, self.primary} and not leaf.machine
-        ]
-        return any(
-            abs(other.first_ms - branch.first_ms) <= MEMBER_MS
-            or self.root.call_id not in {branch.call_id, other.call_id}
-            for branch in mine
-            for other in others
-        )
+        mine = []
+        others = []
+        for leaf in self.leaves:
+            if leaf.user == self.primary and leaf.branch not in self.attempt:
+                return False
+            if leaf.user == user:
+                mine.append(leaf.branch)
+            elif leaf.user != self.primary and not leaf.machine:
+                others.append(leaf.branch)
+        for branch in mine:
+            for other in others:
+                if abs(other.first_ms - branch.first_ms) <= MEMBER_MS:
+                    return True
+                if self.root.call_id not in (branch.call_id, other.call_id):
+                    return True
+        return False
 
     @property
     def taken_at_another_phone(self) -> bool:
@@ -293,8 +410,10 @@ class Case:
         human = self.human
         if human is None:
             return False
-        phones = [child for child in human.branch.children if child.call_id != human.branch.call_id]
-        return any(Says.ELSEWHERE in phone.says for phone in phones)
+        for child in human.branch.children:
+            if child.says and child.call_id != human.branch.call_id and Says.ELSEWHERE in child.says:
+                return True
+        return False
 
     @property
     def cancelled_by_box(self) -> bool:
@@ -322,4 +441,11 @@ class Case:
     @property
     def exchange_notifies(self) -> bool:
         """An INFO to Exchange UM asked it for the missed-call item."""
-        return any(m.method == "INFO" and m.ending and m.ending.machine for m in self.picture.seen)
+        for seen in self.picture.seen:
+            if seen.method == "INFO" and seen.ending is not None and seen.ending.machine:
+                return True
+        return False
+
+
+def _first_ms(leaf: Leaf) -> int:
+    return leaf.branch.first_ms

@@ -12,18 +12,19 @@ Rule 3: a call is decided when nothing in it is open and it has settled; see `ru
 """
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from typing import Final, final
 
 import msgspec
-from msgspec import Struct
 
 from missedcall_common.sip.message import SipError
-from missedcall_schemas.records import CaptureBatch, Evidence, MissedCall, SipMessage, Verdict
+from missedcall_schemas.records import CaptureBatch, SipMessage, Verdict
 
 from .build import build_all
-from .call import Call, Live, Ruled, StateError, call_ids, decode_row, encode_row
+from .call import Call, Ruled, call_ids
 from .case import Case
+from .decision import Decision, Meta
 from .join import (
     Index,
     Outline,
@@ -37,9 +38,12 @@ from .join import (
     same_callee,
     same_caller,
     took_instead,
+    weak,
 )
 from .picture import Picture, draw, order
 from .policy import Policy
+from .reading import ReadBatch
+from .rows import StateError, decode_row, encode_row
 from .rules import wait_s
 from .seen import Offer, Seen, repeated_offer, see
 from .users import called, ours, user_part
@@ -55,42 +59,44 @@ META = "__meta__"
 MAX_GAPS = 64
 """Times of lost batches that are remembered for `blind_window`."""
 
+REST_ABOVE: Final = 20_000
+"""Calls above which those that only ring are packed. Less: small systems pay for memory that they have. More:
+large ones need it."""
 
-class Decision(Struct, frozen=True):
-    """What became of one call."""
+REST_MS: Final = 5_000
+"""A call this old mostly rings and hears nothing for a while. Less: packed in vain, for the next message comes
+soon. More: memory."""
 
-    call_ids: tuple[str, ...]
-    """All Call-IDs that were joined, upstream-most first."""
-    verdicts: tuple[Verdict, ...]
-    facts: tuple[MissedCall, ...]
-    ladder: tuple[Evidence, ...] = ()
-    """Every distinct message of the call in order of capture; filled only if the engine keeps ladders."""
-
-
-class Meta(Struct, array_like=True):
-    """The engine's own state row."""
-
-    clocks: dict[str, int] = {}
-    """Collector -> its clock in milliseconds."""
-    sequences: dict[str, tuple[int, int]] = {}
-    """Collector -> incarnation and the sequence number expected next."""
-    gaps: list[int] = []
-    """Collector times at which batches were found to be missing, the latest `MAX_GAPS`."""
-    watermark_ms: int = 0
+SPARE: Final = 1024
+"""Closed calls that may stand in the queue of open ones before it is swept. Less: swept too often."""
 
 
+@final
 class Engine:
     """All calls of one partition."""
 
     def __init__(self, policy: Policy, *, keep_ladders: bool = False) -> None:
-        self.policy = policy
+        self.policy: Final = policy
         self.counts: Counter[str] = Counter()
         """What was seen, by cause: messages that became nothing, outcomes, facts."""
         self._digest = policy.digest()
         self._keep_ladders = keep_ladders
-        self._calls: dict[str, Live] = {}
+        self._headers: tuple[str, ...] = policy.correlation_headers
+        self._max_open: int = policy.max_open_calls
+        self._max_legs: int = policy.max_legs_per_call
+        self._max_messages: int = policy.max_messages_per_call
+        self._settle_ms = int(policy.settle_s * 1000)
+        self._open_branch_ms = int(policy.open_branch_s * 1000)
+        self._closed_keep_ms = int(policy.closed_keep_s * 1000)
+        self._calls: dict[str, Call] = {}
         self._index = Index(policy)
         self._due: list[tuple[int, str]] = []
+        self._opened: deque[Call] = deque()
+        """Calls in the order in which they were opened, among them some that are closed or gone."""
+        self._awake: deque[Call] = deque()
+        """Calls opened lately, the earliest first."""
+        self._rest_above = REST_ABOVE
+        self._rest_ms = REST_MS
         self._dirty: dict[str, None] = {}
         self._meta = Meta({}, {}, [], 0)
         self._closed = 0
@@ -103,6 +109,7 @@ class Engine:
         Raises:
             StateError: a row that this release cannot read.
         """
+        calls = []
         for key, row in rows:
             if key == META:
                 try:
@@ -110,32 +117,52 @@ class Engine:
                 except msgspec.DecodeError as error:
                     raise StateError(f"row {META} of {len(row)} bytes is no engine state: {error}") from error
                 continue
-            call = decode_row(row)
-            live = self._calls[key] = Live(call)
+            call = self._calls[key] = decode_row(row)
             self._index.enter(call)
             if call.forget_ms:
                 self._closed += 1
-            self._schedule(live)
+            else:
+                calls.append(call)
+            self._schedule(call)
+        self._opened.extend(sorted(calls, key=_age))
 
     def feed(self, batch: CaptureBatch) -> list[Decision]:
         """Observe the batch's messages, then let its clock end what is due."""
         decisions: list[Decision] = []
-        self._note_sequence(batch)
-        meta, due = self._meta, self._due
-        others = [clock for name, clock in meta.clocks.items() if name != batch.collector]
-        latest = max((batch.clock_ms, *others))
-        slowest = min(
-            (clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000), default=latest
-        )
+        due = self._due
+        slowest_ms = self._begin(batch.collector, batch.incarnation, batch.sequence, batch.clock_ms)
         for message in batch.messages:
-            now_ms = min(message.received_ms, slowest)
+            now_ms = min(message.received_ms, slowest_ms)
             if due and due[0][0] <= now_ms:
                 self._run_due(now_ms, decisions)
-            self._observe(message, decisions)
-        meta.clocks[batch.collector] = max(batch.clock_ms, meta.clocks.get(batch.collector, 0))
-        meta.watermark_ms = max(meta.watermark_ms, min(batch.clock_ms, slowest))
-        self._dirty[META] = None
-        self._run_due(meta.watermark_ms, decisions)
+            try:
+                seen = see(message, self._headers)
+            except SipError:
+                self.counts["malformed-sip"] += 1
+                continue
+            if seen is None:
+                self.counts["noise-method"] += 1
+            else:
+                self._observe(seen, message.received_ms, message, None, decisions)
+        self._end(batch.collector, batch.clock_ms, slowest_ms, decisions)
+        return decisions
+
+    def feed_read(self, batch: ReadBatch) -> list[Decision]:
+        """Do as `feed` with a batch whose messages were read elsewhere."""
+        decisions: list[Decision] = []
+        due = self._due
+        slowest_ms = self._begin(batch.collector, batch.incarnation, batch.sequence, batch.clock_ms)
+        for at, seen in enumerate(batch.seen):
+            received_ms = batch.received_ms[at]
+            now_ms = min(received_ms, slowest_ms)
+            if due and due[0][0] <= now_ms:
+                self._run_due(now_ms, decisions)
+            self._observe(seen, received_ms, None, batch.hints.get(at), decisions)
+        if batch.malformed:
+            self.counts["malformed-sip"] += batch.malformed
+        if batch.noise:
+            self.counts["noise-method"] += batch.noise
+        self._end(batch.collector, batch.clock_ms, slowest_ms, decisions)
         return decisions
 
     def finish(self) -> list[Decision]:
@@ -152,8 +179,8 @@ class Engine:
             if key == META:
                 yield key, msgspec.msgpack.encode(self._meta)
             else:
-                live = self._calls.get(key)
-                yield key, encode_row(live.row) if live is not None else None
+                call = self._calls.get(key)
+                yield key, encode_row(call) if call is not None else None
 
     @property
     def open_calls(self) -> int:
@@ -167,119 +194,176 @@ class Engine:
 
     # -- observing ---------------------------------------------------------------------------------
 
-    def _note_sequence(self, batch: CaptureBatch) -> None:
-        """Note where batches are missing: a hole in a sequence, or a collector that began anew."""
-        incarnation, expected = self._meta.sequences.get(batch.collector, (batch.incarnation, batch.sequence))
-        anew = incarnation != batch.incarnation
-        if anew or batch.sequence > expected:
-            self.counts["gap"] += 1 if anew else batch.sequence - expected
-            self._meta.gaps = [*self._meta.gaps, batch.clock_ms][-MAX_GAPS:]
-        self._meta.sequences[batch.collector] = (batch.incarnation, batch.sequence + 1)
+    def _begin(self, collector: str, incarnation: int, sequence: int, clock_ms: int) -> int:
+        """Take note of a batch; return the clock of the slowest collector, which its messages do not pass."""
+        meta = self._meta
+        known, expected = meta.sequences.get(collector, (incarnation, sequence))
+        anew = known != incarnation
+        if anew or sequence > expected:  # a hole in the sequence, or a collector that began anew
+            self.counts["gap"] += 1 if anew else sequence - expected
+            meta.gaps = [*meta.gaps, clock_ms][-MAX_GAPS:]
+        meta.sequences[collector] = (incarnation, sequence + 1)
+        others = [clock for name, clock in meta.clocks.items() if name != collector]
+        latest = max([clock_ms, *others])
+        return min([clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000], default=latest)
 
-    def _observe(self, message: SipMessage, decisions: list[Decision]) -> None:
-        try:
-            seen = see(message, self.policy.correlation_headers)
-        except SipError:
-            self.counts["malformed-sip"] += 1
-            return
-        if seen is None:
-            self.counts["noise-method"] += 1
-            return
-        received = message.received_ms
-        key = self._index.by_call_id(seen.call_id)
-        live = self._calls[key] if key is not None else None
-        known = live.find(seen) if live is not None else None
-        if live is not None and known is not None:
+    def _end(self, collector: str, clock_ms: int, slowest_ms: int, decisions: list[Decision]) -> None:
+        """Let the clock of a batch end what is due."""
+        meta = self._meta
+        meta.clocks[collector] = max(clock_ms, meta.clocks.get(collector, 0))
+        meta.watermark_ms = max(meta.watermark_ms, min(clock_ms, slowest_ms))
+        self._dirty[META] = None
+        self._run_due(meta.watermark_ms, decisions)
+        awake = self._awake
+        until_ms = meta.watermark_ms - self._rest_ms
+        while awake and awake[0].opened_ms <= until_ms:
+            call = awake.popleft()
+            if len(self._calls) > self._rest_above and self._is_open(call):
+                call.rest()
+
+    def _observe(
+        self,
+        seen: Seen,
+        received: int,
+        message: SipMessage | None,
+        hint: Offer | None,
+        decisions: list[Decision],
+    ) -> None:
+        """Observe a message; where it is not given, ``hint`` is what it repeats of an INVITE."""
+        call = self._index.by_call_id(seen.call_id)
+        known = call.find(seen) if call is not None else None
+        if call is not None and known is not None:
             self.counts["duplicate"] += 1
-            if live.note_copy(known, seen, received):
-                self._dirty[live.row.key] = None
+            if call.note_copy(known, seen, received):
+                self._dirty[call.key] = None
             if names_more(seen):
-                links = self._index.links(known)
-                joined = self._joined(known, live, links) or live
-                self._index.add(links, joined.row.key)
+                links = self._index.links(known, new_leg=False)
+                joined = self._joined(known, call, links) or call
+                self._index.add(known.call_id, links, joined)
             return
-        if live is not None and _is_another_call(live, seen):
-            self._forget(live)
-            live = None
-        hint = repeated_offer(message) if _hints(live, seen, message) else None
-        self._add(seen, live, received, hint)
-        if len(self._calls) - self._closed > self.policy.max_open_calls:
+        if call is not None and call.forget_ms and _is_another_call(call, seen):
+            self._forget(call)
+            call = None
+        if seen.offer is None:
+            if message is not None:
+                named = f"call:{message.correlation_id}" if message.correlation_id else ""
+                hint = repeated_offer(message) if _hints(call, seen, named) else None
+            elif hint is not None and not _hints(call, seen, hint.links[0] if hint.links else ""):
+                hint = None
+        self._add(seen, call, received, hint)
+        if len(self._calls) - self._closed > self._max_open:
             self._close_oldest(decisions)
 
-    def _add(self, seen: Seen, live: Live | None, received_ms: int, hint: Offer | None) -> None:
+    def _add(self, seen: Seen, call: Call | None, received_ms: int, hint: Offer | None) -> None:
         """Add a new message to the call that it belongs to; only what the call keeps is indexed."""
         index = self._index
-        names = live is None or names_more(seen)
-        links = index.links(seen) + list(hint.links if hint else ()) if names else []
+        links: list[str] = []
+        names = call is None or names_more(seen)
         if names:
-            live = self._joined(seen, live, links)
-        if live is None:
-            due = 0
-            if seen.offer is None and seen.status < 180:
-                due = received_ms + int(self.policy.settle_s * 1000)
-            key = seen.call_id if seen.call_id not in self._calls else f"{seen.call_id}\x00{received_ms}"
-            live = self._calls[key] = Live(Call(key, received_ms, received_ms, due, [], {}, {}))
-        row = live.row
-        full = names and len(call_ids(row.seen)) >= self.policy.max_legs_per_call
-        if not live.observe(seen, received_ms, self.policy):
+            links = index.links(seen, new_leg=call is None or not call.has_leg(seen.call_id))
+            if hint is not None:
+                links.extend(hint.links)
+            call = self._joined(seen, call, links)
+        if call is None:
+            call = self._open(seen, received_ms)
+        if len(call.seen) >= self._max_messages:
+            call.refused += 1
             self.counts["limit"] += 1
             return
+        full = names and self._has_too_many_legs(call)
+        call.observe(seen, received_ms, self._settle_ms, self._open_branch_ms)
         if full:
             self.counts["limit"] += 1
-            del links[1:]
-        index.add(links, row.key)
+            links = []
+        if names:
+            index.add(seen.call_id, links, call)
         if hint is not None:
-            row.hints[seen.call_id] = hint
-            index.add_parties(hint, row.key)
+            call.hint(seen.call_id, hint)
+            index.add_parties(hint, call)
         if seen.offer is not None and seen.method == "INVITE":
-            index.add_parties(seen.offer, row.key)
-            if not row.held_by[1] and seen.vias == 1:
-                upper = self._upstream(seen, self._relatives(live, seen))
-                row.held_by = (upper.src, upper.dst) if upper is not None else ("", "")
-        if row.forget_ms and row.settling:
-            row.forget_ms = 0
-            self._closed -= 1
-        self._dirty[row.key] = None
-        self._schedule(live)
+            index.add_parties(seen.offer, call)
+            if call.held_by is None and seen.vias == 1:
+                upper = self._upstream(seen, self._relatives(call, seen))
+                if upper is not None and upper.dst:
+                    call.held_by = (upper.src, upper.dst)
+        if call.settling and call.forget_ms:
+            self._reopen(call)
+        self._dirty[call.key] = None
+        self._schedule(call)
 
-    def _joined(self, seen: Seen, live: Live | None, links: list[str]) -> Live | None:
-        """Return the call that ``links`` name, ``live`` if none does; several turn out to be one."""
-        keys = self._index.matches(links, lambda key: self._may_join(key, seen))
-        others = sorted((other for key in keys if (other := self._calls[key]) is not live), key=_age)
-        if not others:
-            return live
+    def _open(self, seen: Seen, received_ms: int) -> Call:
+        """Begin a call with its first message."""
+        due_ms = 0
+        if seen.offer is None and seen.status < 180:
+            due_ms = received_ms + self._settle_ms
+        key = seen.call_id if seen.call_id not in self._calls else f"{seen.call_id}\x00{received_ms}"
+        call = self._calls[key] = Call(key, received_ms, received_ms, due_ms, [])
+        self._queue(call)
+        return call
+
+    def _has_too_many_legs(self, call: Call) -> bool:
+        most = self._max_legs
+        return len(call.seen) >= most and len(call_ids(call.seen)) >= most
+
+    def _reopen(self, call: Call) -> None:
+        call.forget_ms = 0
+        self._closed -= 1
+        self._queue(call)
+
+    def _queue(self, call: Call) -> None:
+        self._awake.append(call)
+        opened = self._opened
+        opened.append(call)
+        if len(opened) > 2 * len(self._calls) + SPARE:
+            self._opened = deque([each for each in opened if self._is_open(each)])
+
+    def _is_open(self, call: Call) -> bool:
+        return not call.forget_ms and self._calls.get(call.key) is call
+
+    def _joined(self, seen: Seen, call: Call | None, links: list[str]) -> Call | None:
+        """Return the call that ``links`` name, ``call`` if none does; several turn out to be one."""
+        index = self._index
+        found = index.matches(links) if links else []
+        if not found or (len(found) == 1 and found[0] is call):
+            return call
         named = seen.offer.links if seen.offer is not None else ()
-        sure = self._index.matches([link for link in links if link not in named], lambda _key: False)
-        mine = (
-            outline([*(live.row.seen if live is not None else ()), seen]) if len(sure) < len(keys) else None
-        )
+        sure = index.matches([link for link in links if link not in named and not weak(link)])
+        found = index.matches([link for link in links if not weak(link) or self._may_join(link, seen)])
+        others = sorted([other for other in found if other is not call], key=_age)
+        if not others:
+            return call
+        mine = None
+        if len(sure) < len(found):
+            mine = outline([*(call.seen if call is not None else ()), seen])
         for other in others:
             # An identifier that never changes must not join the world.
-            if other.row.key not in sure and mine is not None and not _related(other, mine):
+            if other not in sure and mine is not None and not _related(other, mine):
                 self.counts["unrelated"] += 1
-            elif len(call_ids(other.row.seen)) >= self.policy.max_legs_per_call:
+            elif self._has_too_many_legs(other):
                 self.counts["limit"] += 1
-            elif live is None:
-                live = other
-            elif other.row.key in self._calls:
-                live = self._merge(live, other) or live
-        return live
+            elif call is None:
+                call = other
+            elif self._calls.get(other.key) is other:
+                call = self._merge(call, other) or call
+        return call
 
-    def _relatives(self, live: Live, invite: Seen | None) -> list[tuple[Live, Outline]]:
+    def _relatives(self, call: Call, invite: Seen | None) -> list[tuple[Call, Outline]]:
         """Return the other calls of the same caller or for the same callee whose INVITE was captured."""
+        found: list[tuple[Call, Outline]] = []
         if invite is None or invite.offer is None:
-            return []
-        others = [self._calls.get(key) for key in self._index.relatives(invite.offer)]
-        return [
-            (other, theirs)
-            for other in others
-            if other is not None
-            and other is not live
-            and (theirs := outline(other.row.seen, other.row.hints)) is not None
-        ]
+            return found
+        for other in self._index.relatives(invite.offer):
+            if other is call:
+                continue
+            theirs = outline(other.seen, other.hints)
+            if theirs is not None:
+                found.append((other, theirs))
+        return found
 
-    def _upstream(self, invite: Seen, relatives: list[tuple[Live, Outline]]) -> Seen | None:
+    def _upstream(self, invite: Seen, relatives: list[tuple[Call, Outline]]) -> Seen | None:
         """Return the INVITE of a call of ours that holds the box which this leg comes out of (ADR 0005)."""
+        if not relatives:
+            return None
         mine = Outline(invite, 0, 0, 0)
         for _, theirs in relatives:
             offer = theirs.invite.offer
@@ -289,107 +373,106 @@ class Engine:
                 return theirs.invite
         return None
 
-    def _may_join(self, key: str, seen: Seen) -> bool:
-        """Whether a call takes a leg that names it weakly: it is open, and this is not its caller trying again."""
-        row = self._calls[key].row
-        first = outline(row.seen)
-        return not row.forget_ms and (
-            first is None or first.invite.src != seen.src or _retargeted(first.invite)
-        )
+    def _may_join(self, link: str, seen: Seen) -> bool:
+        """Whether the call that ``link`` names weakly takes this leg: it is open, and this is no second try."""
+        call = self._index.named(link)
+        if call is None or call.forget_ms:
+            return False
+        first = outline(call.seen)
+        return first is None or first.invite.src != seen.src or _retargeted(first.invite)
 
-    def _merge(self, one: Live, other: Live) -> Live | None:
+    def _merge(self, one: Call, other: Call) -> Call | None:
         """Make two calls one: the older takes the younger over; None if that were too much for one call."""
-        legs = len(call_ids(one.row.seen)) + len(call_ids(other.row.seen))
-        messages = len(one.row.seen) + len(other.row.seen)
-        if legs > self.policy.max_legs_per_call or messages > self.policy.max_messages_per_call:
+        legs = len(call_ids(one.seen)) + len(call_ids(other.seen))
+        messages = len(one.seen) + len(other.seen)
+        if legs > self._max_legs or messages > self._max_messages:
             self.counts["limit"] += 1
             return None
-        kept, gone = sorted((one, other), key=_age)
-        closed = [live for live in (kept, gone) if live.row.forget_ms]
+        kept, gone = (one, other) if _age(one) <= _age(other) else (other, one)
         kept.absorb(gone)
-        self._closed -= len(closed)
-        kept.row.forget_ms = 0
-        self._index.leave(gone.row)
-        self._index.enter(kept.row)
-        del self._calls[gone.row.key]
-        self._dirty[gone.row.key] = None
-        self._dirty[kept.row.key] = None
+        if gone.forget_ms:
+            self._closed -= 1
+        if kept.forget_ms:
+            self._reopen(kept)
+        self._index.leave(gone)
+        self._index.enter(kept)
+        del self._calls[gone.key]
+        self._dirty[gone.key] = None
+        self._dirty[kept.key] = None
         self._schedule(kept)
         return kept
 
     # -- deciding ----------------------------------------------------------------------------------
 
-    def _schedule(self, live: Live) -> None:
+    def _schedule(self, call: Call) -> None:
         """Queue a call to be looked at; one that is queued for earlier is put off when its turn comes."""
-        due_ms = live.row.due_ms
-        if not live.scheduled_ms or due_ms < live.scheduled_ms:
-            live.scheduled_ms = due_ms
-            heapq.heappush(self._due, (due_ms, live.row.key))
+        due_ms = call.due_ms
+        if not call.scheduled_ms or due_ms < call.scheduled_ms:
+            call.scheduled_ms = due_ms
+            heapq.heappush(self._due, (due_ms, call.key))
 
     def _run_due(self, now_ms: int, decisions: list[Decision]) -> None:
         due = self._due
         while due and due[0][0] <= now_ms:
             at_ms, key = heapq.heappop(due)
-            live = self._calls.get(key)
-            if live is None or live.scheduled_ms != at_ms:
+            call = self._calls.get(key)
+            if call is None or call.scheduled_ms != at_ms:
                 continue  # forgotten, or queued anew for earlier
-            live.scheduled_ms = 0
-            if live.row.due_ms <= at_ms:
-                self._look(live, at_ms, decisions)
+            call.scheduled_ms = 0
+            if call.due_ms <= at_ms:
+                self._look(call, at_ms, decisions)
             else:
-                self._schedule(live)
+                self._schedule(call)
 
-    def _look(self, live: Live, now_ms: int, decisions: list[Decision], *, force: bool = False) -> None:
+    def _look(self, call: Call, now_ms: int, decisions: list[Decision], *, force: bool = False) -> None:
         """Decide a call, or say when to look again."""
-        row = live.row
-        self._dirty[row.key] = None
-        if row.forget_ms and now_ms >= row.forget_ms:
-            self._forget(live)
+        self._dirty[call.key] = None
+        if call.forget_ms and now_ms >= call.forget_ms:
+            self._forget(call)
             return
         try:
-            self._judge(live, now_ms, decisions, force=force)
+            self._judge(call, now_ms, decisions, force=force)
         except Exception:  # noqa: BLE001 - a mistake in a rule must cost one call, not every restart
             self.counts["rule-failed"] += 1
-            self._give_up(live, now_ms, decisions)
+            self._give_up(call, now_ms, decisions)
 
-    def _judge(self, live: Live, now_ms: int, decisions: list[Decision], *, force: bool) -> None:
-        relatives = self._relatives(live, nearest_invite(live.row.seen))
+    def _judge(self, call: Call, now_ms: int, decisions: list[Decision], *, force: bool) -> None:
+        invite = nearest_invite(call.seen)
+        relatives = self._relatives(call, invite)
         if relatives:
-            live = self._join_by_resemblance(live, relatives)
-        row = live.row
-        picture = draw(row.seen, row.hints, self.policy.attendants)
-        cases = self._cases(live, picture) if picture is not None else []
-        if picture is None or not any(case.offered or case.rang for case in cases):
+            call = self._join_by_resemblance(call, relatives)
+            invite = nearest_invite(call.seen)
+            relatives = self._relatives(call, invite)
+        picture = draw(call.seen, call.hints, self.policy.attendants)
+        cases = self._cases(call, picture, invite, relatives) if picture is not None else []
+        if picture is None or not _tells_a_call(cases):
             # In-dialog messages of a call long decided, or all that a lossy capture has of one.
-            if not row.forget_ms and picture is not None and picture.root.answered_ms:
-                row.settling = False  # kept a while: it may have been a pickup
-                self._close(row, now_ms)
-                self._schedule(live)
+            if not call.forget_ms and picture is not None and picture.root.answered_ms:
+                call.settling = False  # kept a while: it may have been a pickup
+                self._close(call, now_ms)
                 return
-            self.counts["invite-unseen"] += len(row.seen)
-            self._forget(live)
+            self.counts["invite-unseen"] += len(call.seen)
+            self._forget(call)
             return
-        row.settling = False
-        ready_ms = row.last_ms + int(wait_s(cases, self.policy) * 1000)
+        call.settling = False
+        ready_ms = call.last_ms + int(wait_s(cases, self.policy) * 1000)
         if now_ms < ready_ms and not force:
-            row.due_ms = ready_ms
-            self._schedule(live)
+            call.due_ms = ready_ms
+            self._schedule(call)
             return
-        self._decide(live, picture, cases, now_ms, decisions)
+        self._decide(call, picture, cases, now_ms, decisions)
 
-    def _give_up(self, live: Live, now_ms: int, decisions: list[Decision]) -> None:
+    def _give_up(self, call: Call, now_ms: int, decisions: list[Decision]) -> None:
         """Close a call that our own rules failed on: incomplete, by name, and nobody is told."""
-        row = self._calls.get(live.row.key, live).row
-        offer = next((seen.offer for seen in row.seen if seen.offer), None) or next(
-            iter(row.hints.values()), None
-        )
-        row.settling = False
-        self._close(row, now_ms)
-        self._schedule(live)
-        if offer is None or row.ruled:
+        call = self._calls.get(call.key, call)
+        offers = [seen.offer for seen in call.seen if seen.offer is not None]
+        offer = next(iter([*offers, *call.hints.values()]), None)
+        call.settling = False
+        self._close(call, now_ms)
+        if offer is None or call.ruled:
             return
-        first = min(row.seen, key=order)
-        row.ruled[offer.to] = Ruled("incomplete", "rule-failed")
+        first = min(call.seen, key=order)
+        call.rule(offer.to, Ruled("incomplete", "rule-failed"))
         verdict = Verdict(
             call_id=first.call_id,
             callee=offer.to,
@@ -400,127 +483,153 @@ class Engine:
             policy=self._digest,
         )
         self.counts["outcome-incomplete"] += 1
-        decisions.append(Decision(tuple(call_ids(row.seen)), (verdict,), ()))
+        decisions.append(Decision(tuple(call_ids(call.seen)), (verdict,), ()))
 
-    def _cases(self, live: Live, picture: Picture) -> list[Case]:
+    def _cases(
+        self, call: Call, picture: Picture, invite: Seen | None, relatives: list[tuple[Call, Outline]]
+    ) -> list[Case]:
         """Build the cases; mark the first if other calls may be legs of the same one (decision 12)."""
         cases = build_all(picture, self.policy)
         case = cases[0]
-        row = live.row
-        invite = nearest_invite(row.seen)
-        if invite is None or (len(picture.all_legs) > 1 and not row.low_confidence):
+        if invite is None or (len(picture.all_legs) > 1 and not call.low_confidence):
             return cases
-        if case.cancel is not None and case.offer.caller.uri:
-            keys = self._index.calls_to(user_part(case.offer.caller.uri))
-            others = [self._calls[key] for key in keys if key in self._calls and key != row.key]
-            case.picked_up_unseen = any(took_instead(o.row.seen, case.cancel.at_ms) for o in others)
-        relatives = self._relatives(live, invite)
-        case.covered = leaves(*row.held_by, invite.src) or self._upstream(invite, relatives) is not None
-        if relatives and (mine := outline(row.seen)) is not None:
-            case.twins = any(rang_together(mine, theirs) for _, theirs in relatives)
+        cancel = case.cancel
+        if cancel is not None and case.offer.caller.uri:
+            for other in self._index.calls_to(user_part(case.offer.caller.uri)):
+                if other is not call and took_instead(other.seen, cancel.at_ms):
+                    case.picked_up_unseen = True
+                    break
+        held = call.held_by
+        case.covered = (held is not None and leaves(held[0], held[1], invite.src)) or self._upstream(
+            invite, relatives
+        ) is not None
+        if relatives:
+            mine = outline(call.seen)
+            if mine is not None:
+                case.twins = any([rang_together(mine, theirs) for _, theirs in relatives])
         return cases
 
-    def _join_by_resemblance(self, live: Live, relatives: list[tuple[Live, Outline]]) -> Live:
+    def _join_by_resemblance(self, call: Call, relatives: list[tuple[Call, Outline]]) -> Call:
         """Join what nothing but resemblance joins, marked as such.
 
         Always the legs of a PBX to several devices of one user: he is to be told once. The leg that continues
         another through a box only if the operator asked for it.
         """
-        mine = outline(live.row.seen)
+        mine = outline(call.seen)
         if mine is None:
-            return live
+            return call
         window_s = self.policy.resemblance_window_s
         for other, theirs in relatives:
-            if other.row.key not in self._calls or not same_callee(mine, theirs):
+            if self._calls.get(other.key) is not other or not same_callee(mine, theirs):
                 continue
             near = abs(mine.invite.at_ms - theirs.invite.at_ms) <= window_s * 1000
             asked = self.policy.join_by_resemblance and near
             if rang_beside(mine, theirs) or (
                 asked and (goes_on_as(theirs, mine, window_s) or goes_on_as(mine, theirs, window_s))
             ):
-                live = self._merge(live, other) or live
-                live.row.low_confidence = True  # also where a limit keeps them apart: judged beside the other
-        return live
+                call = self._merge(call, other) or call
+                call.low_confidence = True  # also where a limit keeps them apart: judged beside the other
+        return call
 
     def _decide(
-        self, live: Live, picture: Picture, cases: list[Case], now_ms: int, decisions: list[Decision]
+        self, call: Call, picture: Picture, cases: list[Case], now_ms: int, decisions: list[Decision]
     ) -> None:
-        row = live.row
-        blind = any(row.opened_ms <= gap <= now_ms for gap in self._meta.gaps)
-        verdicts, facts = publish(row, rule_on(row, cases, now_ms, self._digest), blind=blind)
-        self._close(row, now_ms)
-        self._schedule(live)
+        blind = any([call.opened_ms <= gap <= now_ms for gap in self._meta.gaps])
+        verdicts, facts = publish(call, rule_on(call, cases, now_ms, self._digest), blind=blind)
+        self._close(call, now_ms)
         for verdict in verdicts:
             self.counts[f"outcome-{verdict.outcome}"] += 1
-        self.counts["facts"] += len(facts)
+        if facts:
+            self.counts["facts"] += len(facts)
         if verdicts:
-            ordered = dict.fromkeys(leg.call_id for leg in picture.all_legs)
-            messages = sorted(row.seen, key=order) if self._keep_ladders else ()
-            ladder = tuple(evidence(seen) for seen in messages)
+            ordered = dict.fromkeys([leg.call_id for leg in picture.all_legs])
+            messages = sorted(call.seen, key=order) if self._keep_ladders else []
+            ladder = tuple([evidence(seen) for seen in messages])
             decisions.append(Decision(tuple(ordered), tuple(verdicts), tuple(facts), ladder))
 
-    def _close(self, row: Call, now_ms: int) -> None:
-        if not row.forget_ms:
+    def _close(self, call: Call, now_ms: int) -> None:
+        if not call.forget_ms:
             self._closed += 1
-        row.forget_ms = row.due_ms = now_ms + int(self.policy.closed_keep_s * 1000)
+        call.forget_ms = call.due_ms = now_ms + self._closed_keep_ms
+        self._schedule(call)
 
-    def _forget(self, live: Live) -> None:
-        row = live.row
-        if row.forget_ms:
+    def _forget(self, call: Call) -> None:
+        if call.forget_ms:
             self._closed -= 1
-        del self._calls[row.key]
-        self._dirty[row.key] = None
-        self._index.leave(row)
+        del self._calls[call.key]
+        self._dirty[call.key] = None
+        self._index.leave(call)
 
     def _close_oldest(self, decisions: list[Decision]) -> None:
         """Decide the call that has been open longest: memory is bounded, and the loss is counted."""
-        oldest = next(live for live in self._calls.values() if not live.row.forget_ms)
+        oldest = self._oldest()
         self.counts["limit"] += 1
-        self._look(oldest, max(oldest.row.last_ms, self._meta.watermark_ms), decisions, force=True)
+        self._look(oldest, max(oldest.last_ms, self._meta.watermark_ms), decisions, force=True)
+
+    def _oldest(self) -> Call:
+        while True:
+            call = self._opened.popleft()
+            if self._is_open(call):
+                return call
 
 
-def _related(live: Live, mine: Outline) -> bool:
+def _tells_a_call(cases: list[Case]) -> bool:
+    """Whether an INVITE was captured, or that a phone rang."""
+    for case in cases:
+        if case.offered or case.rang:
+            return True
+    return False
+
+
+def _related(call: Call, mine: Outline) -> bool:
     """Whether a call that an identifier names can be the one that a leg belongs to.
 
     Legs of one call share the caller or the callee, or one leaves the box that the other entered.
     """
-    for seen in live.row.seen:
-        if seen.offer is None or seen.method != "INVITE":
+    nameless = True
+    for seen in call.seen:
+        if seen.offer is None:
+            continue
+        nameless = False
+        if seen.method != "INVITE":
             continue
         theirs = Outline(seen, 0, 0, 0)
         into, out = (seen, mine.invite) if seen.at_ms <= mine.invite.at_ms else (mine.invite, seen)
         if same_caller(theirs, mine) or same_callee(theirs, mine) or leaves(into.src, into.dst, out.src):
             return True
-    return all(seen.offer is None for seen in live.row.seen)
+    return nameless
 
 
-def _is_another_call(live: Live, seen: Seen) -> bool:
+def _is_another_call(call: Call, seen: Seen) -> bool:
     """Whether a message belongs to a new call under the Call-ID of one already decided.
 
     It should not (RFC 3261 s.8.1.1.4), but phones do when they redial; the From-tag is a new one.
     """
-    if not live.row.forget_ms:
-        return False
-    known = [each for each in live.row.seen if each.call_id == seen.call_id]
-    return bool(known) and all(seen.from_tag not in {each.from_tag, each.to_tag} for each in known)
+    known = False
+    for each in call.seen:
+        if each.call_id == seen.call_id:
+            if seen.from_tag in (each.from_tag, each.to_tag):
+                return False
+            known = True
+    return known
 
 
-def _hints(live: Live | None, seen: Seen, message: SipMessage) -> bool:
-    """Whether a message says what is not known: of an INVITE not captured, or of its leg."""
-    if seen.offer is not None or seen.method not in {"INVITE", "CANCEL"}:
+def _hints(call: Call | None, seen: Seen, named: str) -> bool:
+    """Whether a message says what is not known: of an INVITE not captured, or, in ``named``, of its leg."""
+    if seen.method not in ("INVITE", "CANCEL"):
         return False
-    if live is None:
+    if call is None:
         return True
-    if seen.call_id in live.row.hints:
+    if seen.call_id in call.hints:
         return False
-    for known in live.row.seen:
+    for known in call.seen:
         if known.offer is not None and known.method == "INVITE" and known.call_id == seen.call_id:
-            return bool(message.correlation_id) and f"call:{message.correlation_id}" not in known.offer.links
+            return bool(named) and named not in known.offer.links
     return True
 
 
-def _age(live: Live) -> tuple[int, str]:
-    return (live.row.opened_ms, live.row.key)
+def _age(call: Call) -> tuple[int, str]:
+    return (call.opened_ms, call.key)
 
 
 def _retargeted(invite: Seen) -> bool:

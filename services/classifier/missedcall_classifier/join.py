@@ -8,171 +8,203 @@ Rule 3: what only resembles is not joined unless the operator says so; it is mar
         member of a ring group is not told of a call that somebody else took.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import copy
+from collections.abc import Iterable
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, final
 
-from .call import Call
+from mypy_extensions import mypyc_attr
+
+from .call import NO_HINTS, Call
 from .case import MEMBER_MS
 from .picture import host
-from .policy import Policy, suffix_pattern
-from .seen import Offer, Seen, shared
+from .policy import Policy, suffixes_of
+from .seen import Offer, Seen
 from .users import user_part
 
-WEAK = ("conversation:", "history:", "referred:")
-
-RECENT = 16
+RECENT: Final = 16
 """Calls of one caller, and for one callee, that are compared with another. Less misses a large ring group; more
 lets a number with thousands of calls make each of them slow."""
 
 
+def weak(link: str) -> bool:
+    """Whether an identifier outlives its call (Rule 2)."""
+    return link.startswith(("conversation:", "history:", "referred:"))
+
+
+@final
 class Index:
     """Identifiers and parties of the calls of one partition; rebuilt from the state rows."""
 
     def __init__(self, policy: Policy) -> None:
-        self._legs: dict[str, str] = {}
+        self._legs: dict[str, Call] = {}
         """By Call-ID, looked at for every message; the identifiers `call:` are found here too."""
-        self._others: dict[str, str] = {}
+        self._others: dict[str, Call] = {}
         self._callers = Parties()
         self._callees = Parties()
-        self._suffix = suffix_pattern(policy.call_id_suffixes)
+        self._suffixes = suffixes_of(policy.call_id_suffixes)
 
-    def by_call_id(self, call_id: str) -> str | None:
-        """Return the key of the call that has this Call-ID."""
+    def by_call_id(self, call_id: str) -> Call | None:
+        """Return the call that has this Call-ID."""
         return self._legs.get(call_id)
 
-    def links(self, seen: Seen) -> list[str]:
-        """Return the identifiers under which a message's call is known, its Call-ID first."""
-        found = ["call:" + seen.call_id]
-        if self._suffix is not None:
-            base = self._suffix.sub("", seen.call_id)
-            if base != seen.call_id:
-                found.append("call:" + base)
-        offer = seen.offer
+    def links(self, seen: Seen, *, new_leg: bool = True) -> list[str]:
+        """Return the identifiers under which a message's call is known beside its Call-ID.
+
+        Those that the Call-ID itself gives only for a new leg: a leg that is known is known by them already.
+        """
+        found: list[str] = []
+        if new_leg and self._suffixes is not None:
+            stem = self._suffixes.stem(seen.call_id)
+            if stem:
+                found.append("call:" + stem)
+        offer, ending = seen.offer, seen.ending
         if offer is not None:
             if offer.replaces:
                 found.append("call:" + offer.replaces)
-            found.extend(link for link in offer.links if not (link.startswith(WEAK) and offer.silent))
-        elif seen.ending is not None:
-            found.extend(seen.ending.links)
+            if offer.links:
+                found += [link for link in offer.links if not (weak(link) and offer.silent)]
+        elif ending is not None and ending.links:
+            found += ending.links
         return found
 
-    def matches(self, links: Iterable[str], open_to: Callable[[str], bool]) -> list[str]:
-        """Return the keys of the calls that ``links`` name; a weak one only if that call is open to it."""
-        keys = dict.fromkeys(
-            key
-            for link in links
-            if (key := self._key(link)) is not None and (not link.startswith(WEAK) or open_to(key))
-        )
-        return list(keys)
+    def matches(self, links: list[str]) -> list[Call]:
+        """Return the calls that ``links`` name, each once."""
+        found: list[Call] = []
+        for link in links:
+            call = self.named(link)
+            if call is not None and call not in found:
+                found.append(call)
+        return found
 
-    def _key(self, link: str) -> str | None:
+    def named(self, link: str) -> Call | None:
+        """Return the call that an identifier names."""
         return self._legs.get(link[5:]) if link.startswith("call:") else self._others.get(link)
 
-    def add(self, links: Iterable[str], key: str) -> None:
-        """Let ``links`` name the call ``key``."""
-        for link in links:
-            if link.startswith("call:"):
-                self._legs[shared(link[5:])] = key
-            else:
-                self._others[link] = key
+    def add(self, call_id: str, links: list[str], call: Call) -> None:
+        """Let a Call-ID and ``links`` name a call."""
+        self._legs[call_id] = call
+        if links:
+            call.named_by(links)
+            for link in links:
+                if link.startswith("call:"):
+                    self._legs[link[5:]] = call
+                else:
+                    self._others[link] = call
 
-    def remove(self, links: Iterable[str], key: str) -> None:
-        """Forget ``links`` as far as they name ``key``."""
+    def _remove(self, links: Iterable[str], call: Call) -> None:
+        """Forget ``links`` as far as they name the call."""
         for link in links:
-            if self._key(link) == key:
-                self._legs.pop(link[5:], None) if link.startswith("call:") else self._others.pop(link)
+            if self.named(link) is call:
+                if link.startswith("call:"):
+                    del self._legs[link[5:]]
+                else:
+                    del self._others[link]
 
-    def enter(self, row: Call) -> None:
+    def enter(self, call: Call) -> None:
         """Know a call by everything that its row names."""
-        for hint in row.hints.values():
-            self.add(hint.links, row.key)
-            self.add_parties(hint, row.key)
-        for seen in _naming(row.seen):
-            self.add(self.links(seen), row.key)
+        for call_id, hint in call.hints.items():
+            self.add(call_id, list(hint.links), call)
+            self.add_parties(hint, call)
+        known: list[str] = []
+        for seen in call.seen:
+            new_leg = seen.call_id not in known
+            if new_leg:
+                known.append(seen.call_id)
+            elif not names_more(seen):
+                continue
+            self.add(seen.call_id, self.links(seen, new_leg=new_leg), call)
             if seen.offer is not None and seen.method == "INVITE":
-                self.add_parties(seen.offer, row.key)
+                self.add_parties(seen.offer, call)
 
-    def leave(self, row: Call) -> None:
+    def leave(self, call: Call) -> None:
         """Forget a call."""
-        for hint in row.hints.values():
-            self.remove(hint.links, row.key)
-            self._remove_parties(hint, row.key)
-        for seen in _naming(row.seen):
-            self.remove(self.links(seen), row.key)
+        for hint in call.hints.values():
+            self._remove_parties(hint, call)
+        last = ""
+        for seen in call.seen:
+            if seen.call_id != last:
+                last = seen.call_id
+                if self._legs.get(last) is call:
+                    del self._legs[last]
             if seen.offer is not None and seen.method == "INVITE":
-                self._remove_parties(seen.offer, row.key)
+                self._remove_parties(seen.offer, call)
+        if call.links:
+            self._remove(call.links, call)
 
-    def relatives(self, offer: Offer) -> list[str]:
-        """Return keys of the latest calls of the same caller, and of those for the same callee."""
-        keys = self._callers.latest(_caller(offer)) + self._callees.latest(user_part(offer.to))
-        return list(dict.fromkeys(keys))
+    def relatives(self, offer: Offer) -> list[Call]:
+        """Return the latest calls of the same caller, and those for the same callee, each once."""
+        found = self._callers.latest(_caller(offer))
+        for call in self._callees.latest(user_part(offer.to)):
+            if call not in found:
+                found.append(call)
+        return found
 
-    def calls_to(self, user: str) -> list[str]:
-        """Return keys of the latest calls for the callee with this user part."""
+    def calls_to(self, user: str) -> list[Call]:
+        """Return the latest calls for the callee with this user part."""
         return self._callees.latest(user)
 
-    def add_parties(self, offer: Offer, key: str) -> None:
-        """Note who called whom in the call ``key``."""
-        self._callers.add(_caller(offer), key)
-        self._callees.add(user_part(offer.to), key)
+    def add_parties(self, offer: Offer, call: Call) -> None:
+        """Note who called whom in a call."""
+        self._callers.add(_caller(offer), call)
+        self._callees.add(user_part(offer.to), call)
 
-    def _remove_parties(self, offer: Offer, key: str) -> None:
-        self._callers.remove(_caller(offer), key)
-        self._callees.remove(user_part(offer.to), key)
+    def _remove_parties(self, offer: Offer, call: Call) -> None:
+        self._callers.remove(_caller(offer), call)
+        self._callees.remove(user_part(offer.to), call)
 
 
+@final
 class Parties:
     """Calls by a name in them, the earliest first.
 
-    Most names have one call at a time: its key then stands alone, since a dict around it is four times its size.
+    Most names have one call at a time: it then stands alone, since a dict around it is four times its size.
     """
 
     def __init__(self) -> None:
-        self._keys: dict[str, str | dict[str, None]] = {}
+        self._one: dict[str, Call] = {}
+        self._many: dict[str, dict[str, Call]] = {}
+        """Of the names with several: by the calls' keys."""
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._one) + len(self._many)
 
-    def add(self, name: str, key: str) -> None:
-        """Note that ``name`` is in the call ``key``; "" is nobody."""
+    def add(self, name: str, call: Call) -> None:
+        """Note that ``name`` is in a call; "" is nobody."""
         if not name:
             return
-        known = self._keys.setdefault(name, key)
-        if isinstance(known, dict):
-            known[key] = None
-        elif known != key:
-            self._keys[name] = {known: None, key: None}
+        many = self._many.get(name)
+        if many is not None:
+            many[call.key] = call
+            return
+        known = self._one.setdefault(name, call)
+        if known is not call:
+            del self._one[name]
+            self._many[name] = {known.key: known, call.key: call}
 
-    def remove(self, name: str, key: str) -> None:
+    def remove(self, name: str, call: Call) -> None:
         """Forget that."""
-        known = self._keys.get(name)
-        if isinstance(known, dict):
-            known.pop(key, None)
-        if known in (key, {}):
-            del self._keys[name]
+        many = self._many.get(name)
+        if many is None:
+            if self._one.get(name) is call:
+                del self._one[name]
+        elif many.get(call.key) is call:
+            del many[call.key]
+            if not many:
+                del self._many[name]
 
-    def latest(self, name: str) -> list[str]:
-        """Return the keys of the latest `RECENT` calls, the latest first."""
-        known = self._keys.get(name)
-        if known is None:
-            return []
-        return list(islice(reversed(known), RECENT)) if isinstance(known, dict) else [known]
+    def latest(self, name: str) -> list[Call]:
+        """Return the latest `RECENT` calls, the latest first."""
+        many = self._many.get(name)
+        if many is not None:
+            return [many[key] for key in islice(reversed(many), RECENT)]
+        known = self._one.get(name)
+        return [] if known is None else [known]
 
 
 def names_more(seen: Seen) -> bool:
     """Whether a message may carry identifiers beside its Call-ID."""
-    return seen.offer is not None or (seen.ending is not None and bool(seen.ending.links))
-
-
-def _naming(messages: Iterable[Seen]) -> Iterator[Seen]:
-    """Yield the messages that name a call: the first of each leg, and those with identifiers."""
-    known: set[str] = set()
-    for seen in messages:
-        if seen.call_id not in known or names_more(seen):
-            known.add(seen.call_id)
-            yield seen
+    ending = seen.ending
+    return seen.offer is not None or (ending is not None and len(ending.links) > 0)
 
 
 def _caller(offer: Offer) -> str:
@@ -180,41 +212,58 @@ def _caller(offer: Offer) -> str:
     return "" if caller.anonymous else caller.number or user_part(caller.uri)
 
 
-class Outline(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Outline:
     """As much of a call as is needed to compare it with another. Capture milliseconds; 0: not seen."""
 
-    invite: Seen
-    """The initial INVITE nearest the caller."""
-    answered_ms: int
-    ended_ms: int
-    """The latest CANCEL or failure."""
-    over_ms: int
-    """The first BYE; the latest CANCEL or failure if nobody answered."""
+    __slots__ = ("answered_ms", "ended_ms", "invite", "over_ms")
+
+    def __init__(self, invite: Seen, answered_ms: int, ended_ms: int, over_ms: int) -> None:
+        self.invite: Final = invite
+        """The initial INVITE nearest the caller."""
+        self.answered_ms: Final = answered_ms
+        self.ended_ms: Final = ended_ms
+        """The latest CANCEL or failure."""
+        self.over_ms: Final = over_ms
+        """The first BYE; the latest CANCEL or failure if nobody answered."""
 
 
-def nearest_invite(messages: Iterable[Seen]) -> Seen | None:
+def nearest_invite(messages: list[Seen]) -> Seen | None:
     """Return the initial INVITE nearest the caller; None if none was captured."""
-    invites = [seen for seen in messages if seen.offer is not None and seen.method == "INVITE"]
-    return min(invites, key=_nearness, default=None)
+    nearest: Seen | None = None
+    for seen in messages:
+        if seen.offer is None or seen.method != "INVITE":
+            continue
+        if (
+            nearest is None
+            or seen.vias < nearest.vias
+            or (seen.vias == nearest.vias and (seen.at_ms, seen.branch) < (nearest.at_ms, nearest.branch))
+        ):
+            nearest = seen
+    return nearest
 
 
-def outline(messages: list[Seen], hints: Mapping[str, Offer] | None = None) -> Outline | None:
+def outline(messages: list[Seen], hints: dict[str, Offer] = NO_HINTS) -> Outline | None:
     """Return the outline of a call; None if nothing says who was called.
 
     ``hints`` stand, by Call-ID, for an INVITE that was not captured; its responses say where it went.
     """
     invite = nearest_invite(messages)
     if invite is None and hints:
-        invite = next((_implied(m, hints) for m in messages if m.call_id in hints and m.status), None)
+        for seen in messages:
+            if seen.status and seen.call_id in hints:
+                invite = _implied(seen, hints[seen.call_id])
+                break
     if invite is None:
         return None
     answered = ended = bye = 0
     for seen in messages:
         if seen.method == "INVITE":
-            if 200 <= seen.status < 300:
-                answered = min(answered or seen.at_ms, seen.at_ms)
-            elif seen.status >= 300:
+            if seen.status >= 300:
                 ended = max(ended, seen.at_ms)
+            elif seen.status >= 200:
+                answered = min(answered or seen.at_ms, seen.at_ms)
         elif not seen.status and seen.method == "CANCEL":
             ended = max(ended, seen.at_ms)
         elif not seen.status and seen.method == "BYE":
@@ -222,12 +271,23 @@ def outline(messages: list[Seen], hints: Mapping[str, Offer] | None = None) -> O
     return Outline(invite, answered, ended, bye if answered else ended)
 
 
-def _implied(response: Seen, hints: Mapping[str, Offer]) -> Seen:
+def _implied(response: Seen, offer: Offer) -> Seen:
     """Return the INVITE that a response answers, as far as the response tells."""
-    invite = copy(response)
-    invite.status, invite.method, invite.to_tag, invite.ending = 0, "INVITE", "", None
-    invite.src, invite.dst, invite.offer = response.dst, response.src, hints[response.call_id]
-    return invite
+    return Seen(
+        response.at_ms,
+        "INVITE",
+        0,
+        response.call_id,
+        response.cseq,
+        response.branch,
+        response.parent,
+        response.vias,
+        response.from_tag,
+        "",
+        response.dst,
+        response.src,
+        offer,
+    )
 
 
 PICKUP_MS = 2000
@@ -245,10 +305,6 @@ def took_instead(messages: Iterable[Seen], cancel_ms: int) -> bool:
     return bool(answered) and -PICKUP_MS <= answered - cancel_ms <= PICKUP_MS
 
 
-def _nearness(seen: Seen) -> tuple[int, int, str]:
-    return (seen.vias, seen.at_ms, seen.branch)
-
-
 def rang_together(one: Outline, other: Outline) -> bool:
     """Whether two unjoined legs of one caller look like one call that a PBX sent to several phones (row 36).
 
@@ -260,8 +316,11 @@ def rang_together(one: Outline, other: Outline) -> bool:
         return False
     if not same_caller(one, other):
         return False
-    mine, theirs = (one.answered_ms, one.ended_ms), (other.answered_ms, other.ended_ms)
-    return any(end and at and abs(end - at) <= MEMBER_MS for end in mine for at in theirs)
+    for end in (one.answered_ms, one.ended_ms):
+        for at in (other.answered_ms, other.ended_ms):
+            if end and at and abs(end - at) <= MEMBER_MS:
+                return True
+    return False
 
 
 def rang_beside(one: Outline, other: Outline) -> bool:

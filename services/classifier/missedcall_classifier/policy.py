@@ -103,7 +103,23 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return hashlib.blake2b(encoded, digest_size=6).hexdigest()
 
 
+class Suffixes:
+    """What B2BUAs append to the A-leg's Call-ID."""
+
+    def __init__(self, suffixes: tuple[str, ...]) -> None:
+        # Most Call-IDs have none: alternatives alone are searched for by their first characters.
+        self._any = re.compile("|".join(suffixes))
+        self._all = re.compile(rf"(?:{'|'.join(suffixes)})+(?=@|$)")
+
+    def stem(self, call_id: str) -> str:
+        """Return the Call-ID that a suffix was appended to; "" if there is none."""
+        if self._any.search(call_id) is None:
+            return ""
+        stem = self._all.sub("", call_id)
+        return stem if stem != call_id else ""
+
+
 @cache
-def suffix_pattern(suffixes: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Return what matches the suffixes that B2BUAs append to a Call-ID; None if there are none."""
-    return re.compile(rf"(?:{'|'.join(suffixes)})+(?=@|$)") if suffixes else None
+def suffixes_of(suffixes: tuple[str, ...]) -> Suffixes | None:
+    """Return the suffixes; None if there are none."""
+    return Suffixes(suffixes) if suffixes else None

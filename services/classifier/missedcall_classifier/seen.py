@@ -3,86 +3,153 @@
 Rule 1: a message is parsed once, here; whatever a rule reads is a field of `Seen`.
 Rule 2: what only some messages carry is in `offer` (initial INVITE) or `ending` (CANCEL, BYE, finals), so
         that the many plain ones stay small: a hundred thousand calls ring at the same time.
-Rule 3: `Seen` is part of the state rows: fields are only ever appended, with defaults.
+Rule 3: `Seen` is part of the state rows (`rows.py`): fields are only ever appended, with defaults.
 """
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, final
 
-from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 from missedcall_common.sip import headers as h
+from missedcall_common.sip.grammar import split_name_addr
+from missedcall_common.sip.identity import Identity, caller_identity
 from missedcall_common.sip.message import SipError, SipHead, parse
-from missedcall_common.sip.sdp import USER_NOTIFICATION
+from missedcall_common.sip.reason import DIAGNOSTIC_HEADERS
+from missedcall_common.sip.sdp import USER_NOTIFICATION, media_types
+from missedcall_common.sip.texts import TEXTS
+from missedcall_common.sip.transaction import branches, cseq
 from missedcall_common.sip.uri import CACHED_CHARS, SipUri, address_of_record, parse_uri
 from missedcall_schemas.records import SipMessage
 
 from .causes import DIAGNOSTICS, of_reason
 
-USED_METHODS = {method: method for method in ("INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO")}
+USED_METHODS: Final = {method: method for method in ("INVITE", "ACK", "CANCEL", "BYE", "REFER", "INFO")}
 """Only these can change a verdict; everything else is noise (row 50)."""
 
-EVIDENCE_CHARS = 200
+EVIDENCE_CHARS: Final = 200
 """Of a Reason or ms-diagnostics value kept as evidence. Less cuts AppUri; more keeps what a sender invents."""
 
-MAX_HISTORY = 16
+MAX_HISTORY: Final = 16
 """Entries of a History-Info or Diversion chain that are kept. RFC 7044 has no bound; real chains have < 8."""
 
 
-SILENT_MEDIA = frozenset(
+SILENT_MEDIA: Final = frozenset(
     {"message", "x-ms-message", "applicationsharing", "x-applicationsharing", "data", "x-data", "application"}
 )
 """Media of a session that no phone rings for (RFC 4975 s.8; row 46)."""
 
-_MISSED = re.compile(rb"<Event\s[^>]*type=[\"']missed[\"']", re.IGNORECASE)
-_CALL_ID = re.compile(rb"<CallId>\s*([^<\s]{1,256})\s*</CallId>", re.IGNORECASE)
+_MISSED: Final = re.compile(rb"<Event\s[^>]*type=[\"']missed[\"']", re.IGNORECASE)
+_CALL_ID: Final = re.compile(rb"<CallId>\s*([^<\s]{1,256})\s*</CallId>", re.IGNORECASE)
 
 
-class Caller(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Caller:
     """`records.Party`, small: it is kept for every leg of every open call."""
 
-    uri: str = ""
-    number: str = ""
-    display_name: str = ""
-    anonymous: bool = False
-    source: str = ""
+    __slots__ = ("anonymous", "display_name", "number", "source", "uri")
+
+    def __init__(
+        self,
+        uri: str = "",
+        number: str = "",
+        display_name: str = "",
+        anonymous: bool = False,
+        source: str = "",
+    ) -> None:
+        self.uri: Final = uri
+        self.number: Final = number
+        self.display_name: Final = display_name
+        self.anonymous: Final = anonymous
+        self.source: Final = source
 
 
-class Retarget(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Retarget:
     """One History-Info entry (RFC 7044 s.5), or a Diversion value read as one (RFC 7544)."""
 
-    aor: str
-    index: str = ""
-    cause: int = 0
-    own_contact: bool = False
-    """`rc` or `np`: the same user's own contact, not a further user (RFC 7044 s.10.2)."""
-    reason: str = ""
-    """`ms-retarget-reason` or the Diversion reason, lower case."""
-    voicemail: bool = False
+    __slots__ = ("aor", "cause", "index", "own_contact", "reason", "voicemail")
+
+    def __init__(
+        self,
+        aor: str,
+        index: str = "",
+        cause: int = 0,
+        own_contact: bool = False,
+        reason: str = "",
+        voicemail: bool = False,
+    ) -> None:
+        self.aor: Final = aor
+        self.index: Final = index
+        self.cause: Final = cause
+        self.own_contact: Final = own_contact
+        """`rc` or `np`: the same user's own contact, not a further user (RFC 7044 s.10.2)."""
+        self.reason: Final = reason
+        """`ms-retarget-reason` or the Diversion reason, lower case."""
+        self.voicemail: Final = voicemail
 
 
-class Offer(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Offer:
     """What an initial INVITE says; of a lost INVITE, what its responses repeat."""
 
-    to: str
-    """Address of record in To."""
-    caller: Caller
-    target: str = ""
-    """Address of record in the Request-URI; "" if the INVITE was not captured."""
-    contact_like: bool = False
-    """The Request-URI names a registered contact, not a user."""
-    history: tuple[Retarget, ...] = ()
-    diversions: tuple[Retarget, ...] = ()
-    """Bottom-most first: in the order in which the call was diverted (RFC 5806 s.5)."""
-    referred_by: str = ""
-    replaces: str = ""
-    """Call-ID of the dialog that this INVITE takes over (RFC 3891)."""
-    media: tuple[str, ...] = ()
-    traits: tuple[str, ...] = ()
-    """Named properties, see `_traits`."""
-    links: tuple[str, ...] = ()
-    """Identifiers by which this leg may be joined to others, see `join.py`."""
+    __slots__ = (
+        "caller", "contact_like", "diversions", "history", "links", "media",
+        "referred_by", "replaces", "target", "to", "traits",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        to: str,
+        caller: Caller,
+        target: str = "",
+        contact_like: bool = False,
+        history: tuple[Retarget, ...] = (),
+        diversions: tuple[Retarget, ...] = (),
+        referred_by: str = "",
+        replaces: str = "",
+        media: tuple[str, ...] = (),
+        traits: tuple[str, ...] = (),
+        links: tuple[str, ...] = (),
+    ) -> None:
+        self.to: Final = to
+        """Address of record in To."""
+        self.caller: Final = caller
+        self.target: Final = target
+        """Address of record in the Request-URI; "" if the INVITE was not captured."""
+        self.contact_like: Final = contact_like
+        """The Request-URI names a registered contact, not a user."""
+        self.history: Final = history
+        self.diversions: Final = diversions
+        """Bottom-most first: in the order in which the call was diverted (RFC 5806 s.5)."""
+        self.referred_by: Final = referred_by
+        self.replaces: Final = replaces
+        """Call-ID of the dialog that this INVITE takes over (RFC 3891)."""
+        self.media: Final = media
+        self.traits: Final = traits
+        """Named properties, see `_traits`."""
+        self.links: Final = links
+        """Identifiers by which this leg may be joined to others, see `join.py`."""
+
+    def linked(self, links: tuple[str, ...]) -> "Offer":
+        """Return the same with other identifiers."""
+        return Offer(
+            self.to,
+            self.caller,
+            self.target,
+            self.contact_like,
+            self.history,
+            self.diversions,
+            self.referred_by,
+            self.replaces,
+            self.media,
+            self.traits,
+            links,
+        )
 
     @property
     def silent(self) -> bool:
@@ -90,55 +157,93 @@ class Offer(Struct, frozen=True, array_like=True, gc=False):
         return bool(self.media) and SILENT_MEDIA.issuperset(self.media)
 
 
-class Ending(Struct, frozen=True, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Ending:
     """What a CANCEL, BYE, ACK or final response says beyond its status."""
 
-    says: tuple[str, ...] = ()
-    """`Says` values of its Reasons and diagnostics, most telling first."""
-    dnd: bool = False
-    blocked: bool = False
-    machine: str = ""
-    """`voicemail` or `attendant`: what answered says that it is no person (RFC 3840 s.10)."""
-    contacts: tuple[str, ...] = ()
-    """Addresses of record that a 3xx offers; `voicemail` for one that is."""
-    raw: str = ""
-    """Reason and diagnostics as received, for the evidence."""
-    links: tuple[str, ...] = ()
-    """As in `Offer`: a server may name the conversation only when it answers."""
+    __slots__ = ("blocked", "contacts", "dnd", "links", "machine", "raw", "says")
+
+    def __init__(
+        self,
+        says: tuple[str, ...] = (),
+        dnd: bool = False,
+        blocked: bool = False,
+        machine: str = "",
+        contacts: tuple[str, ...] = (),
+        raw: str = "",
+        links: tuple[str, ...] = (),
+    ) -> None:
+        self.says: Final = says
+        """`Says` values of its Reasons and diagnostics, most telling first."""
+        self.dnd: Final = dnd
+        self.blocked: Final = blocked
+        self.machine: Final = machine
+        """`voicemail` or `attendant`: what answered says that it is no person (RFC 3840 s.10)."""
+        self.contacts: Final = contacts
+        """Addresses of record that a 3xx offers; `voicemail` for one that is."""
+        self.raw: Final = raw
+        """Reason and diagnostics as received, for the evidence."""
+        self.links: Final = links
+        """As in `Offer`: a server may name the conversation only when it answers."""
+
+    def linked(self, links: tuple[str, ...]) -> "Ending":
+        """Return the same with other identifiers."""
+        return Ending(self.says, self.dnd, self.blocked, self.machine, self.contacts, self.raw, links)
 
 
-class Seen(Struct, array_like=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Seen:
     """One distinct message of a call."""
 
-    at_ms: int
-    """Earliest capture time, milliseconds since the epoch."""
-    method: str
-    """Of the request, or of the CSeq of the response."""
-    status: int
-    """0 for a request."""
-    call_id: str
-    cseq: int
-    branch: str
-    """Transaction id of the topmost Via (RFC 3261 s.17.2.3)."""
-    parent: str
-    """That of the Via below it: the hop before this one; "" if none."""
-    vias: int
-    from_tag: str
-    to_tag: str
-    src: str
-    dst: str
-    offer: Offer | None = None
-    ending: Ending | None = None
-    request_uri: str = ""
-    """As received, for the ladder; "" for responses."""
-    again_ms: int = 0
-    """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
+    __slots__ = (
+        "again_ms", "at_ms", "branch", "call_id", "cseq", "dst", "ending", "from_tag", "method", "offer",
+        "parent", "request_uri", "src", "status", "to_tag", "vias",
+    )  # fmt: skip
 
-
-shared = lru_cache(maxsize=16_384)(str)
-"""Return the text, as the one object that stands for all equal ones of late: a call's messages repeat their names,
-and a hundred thousand calls ring at the same time. Less than the texts of a call's first seconds: nothing is saved.
-More: the cache is as large as what it saves."""
+    def __init__(
+        self,
+        at_ms: int,
+        method: str,
+        status: int,
+        call_id: str,
+        cseq: int,
+        branch: str,
+        parent: str,
+        vias: int,
+        from_tag: str,
+        to_tag: str,
+        src: str,
+        dst: str,
+        offer: Offer | None = None,
+        ending: Ending | None = None,
+        request_uri: str = "",
+        again_ms: int = 0,
+    ) -> None:
+        self.at_ms = at_ms
+        """Earliest capture time, milliseconds since the epoch."""
+        self.method = method
+        """Of the request, or of the CSeq of the response."""
+        self.status = status
+        """0 for a request."""
+        self.call_id = call_id
+        self.cseq = cseq
+        self.branch = branch
+        """Transaction id of the topmost Via (RFC 3261 s.17.2.3)."""
+        self.parent = parent
+        """That of the Via below it: the hop before this one; "" if none."""
+        self.vias = vias
+        self.from_tag = from_tag
+        self.to_tag = to_tag
+        self.src = src
+        self.dst = dst
+        self.offer = offer
+        self.ending = ending
+        self.request_uri = request_uri
+        """As received, for the ladder; "" for responses."""
+        self.again_ms = again_ms
+        """Latest capture time of a retransmission of an INVITE; 0 if there was none."""
 
 
 def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
@@ -155,59 +260,63 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         SipError: the head is not SIP, or lacks what identifies its transaction.
     """
     head = parse(message.head)
-    number, name = h.cseq(head)
     status = head.status
-    method = USED_METHODS.get(name if status else head.method)
+    method = USED_METHODS.get(head.method)
     if method is None:
         return None
+    fields = head.fields
     call_id = head.first("call-id") or message.call_id
-    branch, parent, vias = h.branches(head)
-    from_value, to_value = head.first("from"), head.first("to")
-    if not (call_id and from_value and to_value and vias):
+    branch, parent, vias = branches(head)
+    number, _ = cseq(head)
+    from_, to = fields.get("from"), fields.get("to")
+    if not (call_id and from_ and from_.value and to and to.value and vias):
         missing = "Call-ID" if not call_id else "From, To or Via"
         raise SipError(f"no {missing} in a {status or method}: expected the fields of RFC 3261 s.8.1.1")
-    to_tag = shared(h.tag(to_value))
-    seen = Seen(
+    to_tag = to.tag()
+    offer: Offer | None = None
+    ending: Ending | None = None
+    if status:
+        if method == "INVITE":
+            if status >= 200:
+                ending = _ending(head, status, _links(head, message, link_headers) if status < 300 else ())
+            elif status == 199 and "reason" in fields:
+                ending = _ending(head, status, _links(head, message, link_headers))
+        elif method == "INFO":
+            return None
+    elif method == "INVITE":
+        if not to_tag:
+            offer = _offer(head, message, link_headers)
+    elif method == "ACK":
+        if "ms-diagnostics-public" in fields or "ms-diagnostics" in fields:
+            ending = _ending(head, 0, ())
+    elif method == "CANCEL" or method == "BYE":
+        ending = _ending(head, 0, ())
+    elif method == "INFO":
+        call_id = _told_to_exchange(head, to.value, call_id)
+        if not call_id:
+            return None  # DTMF and the like: as many as a person presses keys
+        ending = Ending(machine="voicemail", links=_links(head, message, link_headers))
+    else:
+        refer_to = _uri(head.first("refer-to"))
+        replaces = h.parse_replaces(refer_to)
+        offer = Offer(address_of_record(refer_to), Caller(), replaces=replaces.call_id if replaces else "")
+    return Seen(
         message.captured_ms,
         method,
         status,
-        shared(call_id),
+        call_id,
         number,
-        shared(branch),
-        shared(parent),
+        branch,
+        parent,
         vias,
-        shared(h.tag(from_value)),
+        from_.tag(),
         to_tag,
-        shared(message.src),
-        shared(message.dst),
+        TEXTS.one(message.src),
+        TEXTS.one(message.dst),
+        offer,
+        ending,
+        head.request_uri,
     )
-    if not status:
-        seen.request_uri = shared(head.request_uri)
-        if method == "INVITE":
-            if not to_tag:
-                seen.offer = _offer(head, message, link_headers)
-        elif method == "ACK":
-            seen.ending = _ending(head, status) if _tells(head) else None
-        elif method in {"CANCEL", "BYE"}:
-            seen.ending = _ending(head, status)
-        elif method == "INFO":
-            about = _told_to_exchange(head, to_value, call_id)
-            if not about:
-                return None  # DTMF and the like: as many as a person presses keys
-            seen.call_id = about
-            seen.ending = Ending(machine="voicemail", links=_links(head, message, link_headers))
-        elif method == "REFER":
-            replaces = h.parse_replaces(_uri(head.first("refer-to")))
-            seen.offer = Offer(
-                to=address_of_record(_uri(head.first("refer-to"))),
-                caller=Caller(),
-                replaces=replaces.call_id if replaces else "",
-            )
-    elif method == "INVITE" and (status >= 200 or (status == 199 and "reason" in head.headers)):
-        seen.ending = _ending(head, status, _links(head, message, link_headers) if status < 300 else ())
-    elif method == "INFO":
-        return None
-    return seen
 
 
 def _told_to_exchange(head: SipHead, to_value: str, call_id: str) -> str:
@@ -232,198 +341,223 @@ def repeated_offer(message: SipMessage) -> Offer:
 
 
 def _uri(value: str) -> str:
-    return h.parse_name_addr(value).uri if value else ""
+    return split_name_addr(value)[1] if value else ""
 
 
 def _caller(head: SipHead) -> Caller:
-    return _small(h.caller_identity(head))
+    return _cached_caller(caller_identity(head))
 
 
-@lru_cache(maxsize=4096)  # one object for all legs and attempts of a caller
-def _small(who: h.Identity) -> Caller:
+def _caller_of(who: Identity) -> Caller:
     if who.anonymous:
-        return Caller(anonymous=True, source=who.source)
-    return Caller(who.uri, who.number, who.display_name, source=who.source)
+        return Caller("", "", "", True, who.source)
+    return Caller(who.uri, who.number, who.display_name, False, who.source)
 
 
-class _Target(NamedTuple):
+_cached_caller: Final = lru_cache(maxsize=4096)(
+    _caller_of
+)  # one object for all legs and attempts of a caller
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Target:
     """What a Request-URI says."""
 
-    aor: str
-    contact_like: bool
-    traits: tuple[str, ...]
+    __slots__ = ("aor", "contact_like", "traits")
+
+    def __init__(self, aor: str, contact_like: bool, traits: list[str]) -> None:
+        self.aor: Final = aor
+        self.contact_like: Final = contact_like
+        self.traits: Final = traits
 
 
 def _read_target(request_uri: str) -> _Target:
     uri = parse_uri(request_uri)
-    traits = []
-    if _voicemail_uri(uri) or ("target" in uri.params and "cause" in uri.params):
+    params = uri.params
+    traits: list[str] = []
+    if ("target" in params and "cause" in params) or _voicemail_uri(uri):
         traits.append("voicemail")  # Lync; RFC 4458 s.2
-    opaque = uri.params.get("opaque", "").lower()
-    if opaque.startswith(("app:conf", "app:chat")) or request_uri.lower().startswith("conf:"):
+    opaque = params["opaque"].lower() if "opaque" in params else ""
+    if opaque.startswith(("app:conf", "app:chat")) or uri.scheme == "conf":
         traits.append("conference")
-    if request_uri.lower().startswith(EMERGENCY):
+    if uri.scheme == "urn" and request_uri.lower().startswith(EMERGENCY):
         traits.append("emergency")
-    return _Target(address_of_record(uri), _contact_like(uri), tuple(traits))
+    return _Target(TEXTS.one(address_of_record(uri)), _contact_like(uri), traits)
 
 
-_cached_target = lru_cache(maxsize=16_384)(_read_target)  # a registered phone is called again and again
+_cached_target: Final = lru_cache(maxsize=16_384)(
+    _read_target
+)  # a registered phone is called again and again
 
 
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:
-    names = head.headers
+    fields = head.fields
     request_uri = head.request_uri
-    read = _cached_target if len(request_uri) <= CACHED_CHARS else _read_target
-    target = read(request_uri)
-    to_uri = _uri(names["to"][0])
+    target = _cached_target(request_uri) if len(request_uri) <= CACHED_CHARS else _read_target(request_uri)
+    to_uri = _uri(head.first("to"))
     body = head.body
-    history: tuple[Retarget, ...] = ()
-    if "history-info" in names:
-        history = tuple(
-            Retarget(
-                aor=entry.aor,
-                index=entry.index,
-                cause=entry.cause,
-                own_contact=bool(entry.rc or entry.np) and not entry.mp,
-                reason=entry.retarget_reason.lower(),
-                voicemail="app:voicemail" in entry.uri.lower(),
-            )
-            for entry in h.parse_history_info(names["history-info"])[:MAX_HISTORY]
-        )
-    diversions: tuple[Retarget, ...] = ()
-    if "diversion" in names:
-        found = h.parse_diversions(names["diversion"])[:MAX_HISTORY]
-        diversions = tuple(Retarget(aor=d.aor, reason=d.reason.lower()) for d in reversed(found))
-    replaces = h.parse_replaces(names["replaces"][0]) if "replaces" in names else None
     caller = _caller(head)
-    referred_by = address_of_record(_uri(head.first("referred-by"))) if "referred-by" in names else ""
+    history = _history(head.all("history-info")) if "history-info" in fields else ()
     links = _links(head, message, link_headers)
+    referred_by = address_of_record(_uri(head.first("referred-by"))) if "referred-by" in fields else ""
     if len(history) > 1 and caller.uri:
         links = (*links, f"history:{caller.uri} {history[0].aor}")
     elif referred_by and caller.uri:
         links = (*links, f"referred:{caller.uri} {referred_by}")
+    replaces = h.parse_replaces(head.first("replaces")) if "replaces" in fields else None
     return Offer(
-        to=shared(address_of_record(to_uri)),
-        caller=caller,
-        target=shared(target.aor),
-        contact_like=target.contact_like,
-        history=history,
-        diversions=diversions,
-        referred_by=referred_by,
-        replaces=replaces.call_id if replaces else "",
-        media=_kinds(body) if body else (),
-        traits=_traits(head, target, to_uri),
-        links=links,
+        TEXTS.one(address_of_record(to_uri)),
+        caller,
+        target.aor,
+        target.contact_like,
+        history,
+        _diversions(head.all("diversion")) if "diversion" in fields else (),
+        referred_by,
+        replaces.call_id if replaces else "",
+        _kinds(body) if body else (),
+        _traits(head, target, to_uri),
+        links,
     )
 
 
+def _history(values: list[str]) -> tuple[Retarget, ...]:
+    found: list[Retarget] = []
+    for entry in h.parse_history_info(values)[:MAX_HISTORY]:
+        own_contact = bool(entry.rc or entry.np) and not entry.mp
+        voicemail = "app:voicemail" in entry.uri.lower()
+        found.append(
+            Retarget(entry.aor, entry.index, entry.cause, own_contact, entry.retarget_reason, voicemail)
+        )
+    return tuple(found)
+
+
+def _diversions(values: list[str]) -> tuple[Retarget, ...]:
+    found = [Retarget(each.aor, reason=each.reason) for each in h.parse_diversions(values)[:MAX_HISTORY]]
+    found.reverse()
+    return tuple(found)
+
+
 def _kinds(body: bytes) -> tuple[str, ...]:
-    return _one_of(h.media_types(body))
+    kinds = media_types(body)
+    return AUDIO if kinds == AUDIO else kinds
 
 
-@lru_cache(maxsize=256)  # nearly all are ("audio",)
-def _one_of(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    return kinds
+AUDIO: Final = ("audio",)
+"""Nearly all of them: one object."""
+
+_CONTACT_MARKS: Final = ("ob", "rinstance", "line", "transport", "alias", "gr")
 
 
 def _contact_like(uri: SipUri) -> bool:
     """Whether a Request-URI reads as a registered contact: an address, a port, or a client's own marks."""
     host = uri.host
-    return bool(
-        uri.port
-        or host.startswith("[")
-        or host.replace(".", "").isdigit()
-        or host.endswith(".invalid")  # RFC 7118 s.5: WebSocket clients
-        or uri.params.get("opaque", "").lower().startswith("user:epid")  # Lync
-        or not uri.params.keys().isdisjoint({"ob", "rinstance", "line", "transport", "alias", "gr"})
-    )
+    if uri.port or host.startswith("[") or host.replace(".", "").isdigit():
+        return True
+    if host.endswith(".invalid"):  # RFC 7118 s.5: WebSocket clients
+        return True
+    params = uri.params
+    if params:
+        for mark in _CONTACT_MARKS:
+            if mark in params:
+                return True
+        return "opaque" in params and params["opaque"].lower().startswith("user:epid")  # Lync
+    return False
 
 
 def _voicemail_uri(uri: SipUri) -> bool:
-    opaque = uri.params.get("opaque", "").lower()
-    return opaque.startswith(("app:voicemail", "app:exum"))
+    params = uri.params
+    return "opaque" in params and params["opaque"].lower().startswith(("app:voicemail", "app:exum"))
 
 
 def _traits(head: SipHead, target: _Target, to_uri: str) -> tuple[str, ...]:
     """Name what is special about an INVITE."""
-    names = head.headers
-    found = list(target.traits)
-    kind = head.first("content-type").lower()
-    if "conf-invite" in kind:
-        found.append("conference")
-    if kind.startswith("text/"):
-        found.append("instant-message")
-    if to_uri.lower().startswith(EMERGENCY):
+    fields = head.fields
+    found = target.traits.copy()
+    if "content-type" in fields:
+        kind = fields["content-type"].lowered()
+        if "conf-invite" in kind:
+            found.append("conference")
+        if kind.startswith("text/"):
+            found.append("instant-message")
+    if to_uri[:15].lower() == EMERGENCY:
         found.append("emergency")
-    if "priority" in names and "psap-callback" in head.first("priority").lower():
+    if "priority" in fields and "psap-callback" in fields["priority"].lowered():
         found.append("psap-callback")  # RFC 7090
-    if not ANSWERING.isdisjoint(names) and _answers_itself(head):
+    if _answers_itself(head):
         found.append("auto-answer")
-    if "request-disposition" in names and "no-fork" in head.first("request-disposition").lower():
+    if "request-disposition" in fields and "no-fork" in fields["request-disposition"].lowered():
         found.append("no-fork")  # RFC 3841 s.9.1
-    if "applications.acd" in head.first("contact").lower():
+    if "contact" in fields and "applications.acd" in fields["contact"].lowered():
         found.append("acd")
     return tuple(found)
 
 
-EMERGENCY = "urn:service:sos"
+EMERGENCY: Final = "urn:service:sos"
 """RFC 5031 s.4.2."""
-
-ANSWERING = frozenset({"answer-mode", "priv-answer-mode", "call-info", "alert-info"})
-"""Headers that may tell a phone to answer by itself."""
 
 
 def _answers_itself(head: SipHead) -> bool:
-    return (
-        "auto" in head.first("answer-mode").lower()
-        or "auto" in head.first("priv-answer-mode").lower()  # RFC 5373
-        or "answer-after=0" in head.first("call-info").lower().replace(" ", "")
-        or any("alert-autoanswer" in v.lower() or "auto-answer" in v.lower() for v in head.all("alert-info"))
-    )
+    """Whether a header tells the phone to answer by itself."""
+    fields = head.fields
+    for header in ("answer-mode", "priv-answer-mode"):  # RFC 5373
+        if header in fields and "auto" in fields[header].lowered():
+            return True
+    if "call-info" in fields and "answer-after=0" in fields["call-info"].lowered().replace(" ", ""):
+        return True
+    if "alert-info" in fields:
+        for value in head.all("alert-info"):
+            lowered = value.lower()
+            if "alert-autoanswer" in lowered or "auto-answer" in lowered:
+                return True
+    return False
 
 
 def _links(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> tuple[str, ...]:
     """Name the identifiers of a leg, strongest first: `call:` a Call-ID, others by their header."""
-    names = head.headers
-    links = []
-    if message.correlation_id:
-        links.append(f"call:{message.correlation_id}")
-    if "session-id" in names:
-        pair = sorted(h.parse_session_id(names["session-id"][0]))
+    fields = head.fields
+    links: list[str] = []
+    correlation_id = message.correlation_id
+    if correlation_id:
+        links.append(f"call:{correlation_id}")
+    if "session-id" in fields:
+        pair = sorted(h.parse_session_id(fields["session-id"].value))
         if pair[-1].strip("0"):
             links.append("session:" + "/".join(pair))
-    links.extend(f"call:{names[name][0].strip()}" for name in link_headers if names.get(name))
-    if "p-charging-vector" in names:
-        for part in names["p-charging-vector"][0].split(";"):
+    for name in link_headers:
+        if name in fields:
+            links.append(f"call:{fields[name].value.strip()}")
+    if "p-charging-vector" in fields:
+        for part in fields["p-charging-vector"].value.split(";"):
             key, _, value = part.partition("=")
             if key.strip().lower() == "icid-value":
                 links.append("icid:" + value.strip().strip('"'))
-    if "ms-conversation-id" in names:
-        links.append("conversation:" + names["ms-conversation-id"][0].strip())
+    if "ms-conversation-id" in fields:
+        links.append("conversation:" + fields["ms-conversation-id"].value.strip())
     return tuple(links)
 
 
-def _tells(head: SipHead) -> bool:
-    return "ms-diagnostics-public" in head.headers or "ms-diagnostics" in head.headers
-
-
-PLAIN = Ending()
+PLAIN: Final = Ending()
 """Of the many that say nothing beyond their status."""
 
 
-def _ending(head: SipHead, status: int, links: tuple[str, ...] = ()) -> Ending:
-    names = head.headers
+def _ending(head: SipHead, status: int, links: tuple[str, ...]) -> Ending:
+    fields = head.fields
     says: list[str] = []
     raw: list[str] = []
-    for diagnostic in h.parse_diagnostics(head):
-        said = DIAGNOSTICS.get(diagnostic.id)
-        if said is not None:
-            says.append(said)
-    for name in ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics", "reason"):
-        raw.extend(names.get(name, ()))
-    if "reason" in names:
-        for reason in h.parse_reasons(names["reason"]):
-            said = of_reason(reason.protocol.upper(), reason.cause, reason.text, on_cancel=not status)
+    for header in DIAGNOSTIC_HEADERS:
+        if header in fields:
+            raw.extend(head.all(header))
+    if raw:
+        for diagnostic in h.parse_diagnostics(head):
+            said = DIAGNOSTICS.get(diagnostic.id)
+            if said is not None:
+                says.append(said)
+    if "reason" in fields:
+        values = head.all("reason")
+        raw.extend(values)
+        for reason in h.parse_reasons(values):
+            said = of_reason(reason.protocol, reason.cause, reason.text, on_cancel=not status)
             if said is not None:
                 says.append(said)
     dnd = blocked = False
@@ -431,24 +565,19 @@ def _ending(head: SipHead, status: int, links: tuple[str, ...] = ()) -> Ending:
     contacts: tuple[str, ...] = ()
     if status >= 300:
         phrase = head.reason_phrase.lower()
-        warnings = h.parse_warnings(names["warning"]) if "warning" in names else []
-        dnd = "disturb" in phrase or any(w.code == 391 or "disturb" in w.text.lower() for w in warnings)
-        blocked = status in {433, 607, 608} or (status == 403 and ("block" in phrase or bool(warnings)))
-        if status < 400:
-            contacts = tuple(_contact(value) for value in head.all("contact"))[:MAX_HISTORY]
-    elif 200 <= status < 300 and "contact" in names:
-        machine = _machine(names["contact"][0])
+        warnings = h.parse_warnings(head.all("warning")) if "warning" in fields else []
+        dnd = "disturb" in phrase
+        for warning in warnings:
+            if warning.code == 391 or "disturb" in warning.text.lower():
+                dnd = True
+        blocked = status in (433, 607, 608) or (status == 403 and ("block" in phrase or bool(warnings)))
+        if status < 400 and "contact" in fields:
+            contacts = tuple([_contact(value) for value in head.all("contact")[:MAX_HISTORY]])
+    elif 200 <= status < 300 and "contact" in fields:
+        machine = _machine(fields["contact"].value)
     if not (says or raw or links or dnd or blocked or machine or contacts):
         return PLAIN
-    return Ending(
-        says=tuple(says),
-        dnd=dnd,
-        blocked=blocked,
-        machine=machine,
-        contacts=contacts,
-        raw=", ".join(raw)[:EVIDENCE_CHARS],
-        links=links,
-    )
+    return Ending(tuple(says), dnd, blocked, machine, contacts, ", ".join(raw)[:EVIDENCE_CHARS], links)
 
 
 def _contact(value: str) -> str:

@@ -6,7 +6,6 @@ Rule 2: a branch belongs to the user it was retargeted to; a Request-URI that is
 Rule 3: who is one of ours is configuration, never a lookup.
 """
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 from .picture import Branch
@@ -57,14 +56,15 @@ def retargeted(offer: Offer) -> list[Retarget]:
     return [e for e in named if e.aor and not e.own_contact and not _is_hidden(e.aor)]
 
 
-def user_of(branch: Branch, base: str, above: str, names: Mapping[str, str]) -> str:
+def user_of(branch: Branch, base: str, above: str, known: dict[str, str], contacts: dict[str, str]) -> str:
     """Return whose phone a branch is for.
 
     Args:
         branch: The branch.
         base: The user that its leg was for.
         above: The user that the branch above it is for, ``base`` if there is none in this leg.
-        names: Users that the call is known to have been sent to, by their user part.
+        known: The provisioned users of the called user's domain, by their user part.
+        contacts: Users that a redirection named, by their user part.
     """
     offer = branch.offer
     if offer is None or not offer.target:
@@ -75,13 +75,17 @@ def user_of(branch: Branch, base: str, above: str, names: Mapping[str, str]) -> 
         if last and last[0].aor != base and (same_host or not _is_address(host_part(last[0].aor))):
             return last[0].aor
     target = offer.target
+    if target == base:
+        return base
     name = user_part(target)
     if name == user_part(base):
         return base
     if name == user_part(above):
         return above
-    if name in names:
-        return names[name]
+    if name in known:
+        return known[name]
+    if name in contacts:
+        return contacts[name]
     if _diverted_here(branch) and _is_address(host_part(target)):
         # A proxy that forwards and looks up the new target in one step writes only the contact's address.
         return f"sip:{name}@{host_part(base)}"
@@ -108,12 +112,12 @@ def ours(aor: str, policy: Policy) -> bool:
     """Whether ``aor`` is one of the users we decide for."""
     if policy.users is not None:
         return aor in policy.users
-    if policy.domains and host_part(aor) in policy.domains:
+    domains, prefixes = policy.domains, policy.number_prefixes
+    if not domains and not prefixes:
         return True
-    number = user_part(aor)
-    if policy.number_prefixes and number.startswith(policy.number_prefixes):
+    if domains and host_part(aor) in domains:
         return True
-    return not (policy.domains or policy.number_prefixes)
+    return bool(prefixes) and user_part(aor).startswith(prefixes)
 
 
 def _diverted_here(branch: Branch) -> bool:

@@ -8,9 +8,9 @@ Rule 3: what was published stays: a call that turns out to have been taken is re
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast, final
 
-from msgspec import structs
+from mypy_extensions import mypyc_attr
 
 from missedcall_schemas.records import Cause, Confidence, Evidence, MissedCall, Outcome, Party, Role, Verdict
 
@@ -26,26 +26,86 @@ MAX_EVIDENCE = 12
 """Messages named as evidence. Less loses the second device; more repeats the ladder."""
 
 
-class Ruling(NamedTuple):
-    """One user's verdict, and the case it was read from."""
+@final
+@mypyc_attr(acyclic=True)
+class Findings:
+    """What the verdicts on all users of a case have in common."""
+
+    __slots__ = (
+        "call_id", "caller", "case", "confidence", "decided_at", "ended_at", "evidence", "policy",
+        "rang_at", "ring_s",
+    )  # fmt: skip
 
     case: Case
-    verdict: Verdict
+    call_id: str
+    caller: Party
+    rang_at: float
+    ring_s: float
+    ended_at: float
+    confidence: Confidence
+    evidence: tuple[Evidence, ...]
+    decided_at: float
+    policy: str
+
+    def __init__(self, call: Call, case: Case, rule: Rule, decided_ms: int, digest: str) -> None:
+        rang = case.rang_at_ms if rule.outcome != "answered" else 0
+        self.case = case
+        self.call_id = case.root.call_id
+        self.caller = _party(case.offer.caller)
+        self.rang_at = case.began_ms / 1000
+        self.ring_s = max(0, case.ring_end_ms - rang) / 1000 if rang else 0.0
+        self.ended_at = case.ended_at_ms / 1000
+        self.confidence = _confidence(call, case)
+        self.evidence = _evidence(case, rule)
+        self.decided_at = decided_ms / 1000
+        self.policy = digest
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Ruling:
+    """One user's verdict, not yet compared with what was published."""
+
+    __slots__ = ("callee", "cause", "detail", "findings", "near", "outcome", "role", "rule", "suppressed")
+
+    findings: Findings
+    callee: str
+    outcome: Outcome
+    rule: str
+    cause: str
+    detail: str
+    role: Role
+    suppressed: str
+    near: tuple[str, ...]
+
+    def __init__(
+        self, findings: Findings, callee: str, outcome: Outcome, rule: str, cause: str, role: Role
+    ) -> None:
+        self.findings = findings
+        self.callee = callee
+        self.outcome = outcome
+        self.rule = rule
+        self.cause = cause
+        self.detail = ""
+        self.role = role
+        self.suppressed = ""
+        self.near = ()
 
 
 def rule_on(call: Call, cases: Iterable[Case], decided_ms: int, digest: str) -> list[Ruling]:
-    """Return a verdict for every user involved, the called one first."""
+    """Return a ruling for every user involved, the called one first."""
     rulings: dict[str, Ruling] = {}
     for case in cases:
         rule, near = judge(case)
-        verdict = _verdict(call, case, rule, near, decided_ms, digest)
-        verdict = _by_policy(verdict, case.policy)
-        if verdict.callee:
-            rulings.setdefault(verdict.callee, Ruling(case, verdict))
-        if verdict.outcome in {"not-a-call", "not-a-user"} and rule.name != "unknown-user":
+        ruling = _rule_on_called(Findings(call, case, rule, decided_ms, digest), rule, near)
+        _by_policy(ruling, case.policy)
+        if ruling.callee:
+            rulings.setdefault(ruling.callee, ruling)
+        if ruling.outcome in ("not-a-call", "not-a-user") and rule.name != "unknown-user":
             continue
-        for ruling in _others(case, verdict):
-            rulings.setdefault(ruling.verdict.callee, ruling)
+        if case.users:
+            for other in _others(ruling):
+                rulings.setdefault(other.callee, other)
     return list(rulings.values())
 
 
@@ -70,9 +130,8 @@ def evidence(seen: Seen) -> Evidence:
     )
 
 
-def _verdict(call: Call, case: Case, rule: Rule, near: list[Rule], decided_ms: int, digest: str) -> Verdict:
-    messages = dict.fromkeys(id(m) for m in rule.evidence(case) if m is not None)
-    proof = [m for m in case.picture.seen if id(m) in messages][:MAX_EVIDENCE]
+def _rule_on_called(findings: Findings, rule: Rule, near: list[Rule]) -> Ruling:
+    case = findings.case
     role: Role = "primary"
     if case.offer.referred_by and not case.offer.history:
         role = "transfer-target"
@@ -80,27 +139,31 @@ def _verdict(call: Call, case: Case, rule: Rule, near: list[Rule], decided_ms: i
         role = "member"
     elif rule.outcome == "secondary-suppressed":
         role = "secondary"
-    rang = case.rang_at_ms
-    return Verdict(
-        call_id=case.root.call_id,
-        callee=case.primary or _only_user(case),
-        outcome=rule.outcome,
-        cause=cast("Cause", rule.cause),
-        rule=rule.name,
-        detail=_detail(case, rule),
-        role=role,
-        fact_id="",
-        caller=_party(case.offer.caller),
-        rang_at=case.began_ms / 1000,
-        ring_s=max(0, case.ring_end_ms - rang) / 1000 if rang and rule.outcome != "answered" else 0.0,
-        ended_at=case.ended_at_ms / 1000,
-        confidence=_confidence(call, case),
-        suppressed=_suppressed(case, rule) if rule.outcome == "missed" else "",
-        evidence=tuple(evidence(m) for m in proof),
-        near=tuple(other.name for other in near),
-        decided_at=decided_ms / 1000,
-        policy=digest,
-    )
+    ruling = Ruling(findings, case.primary or _only_user(case), rule.outcome, rule.name, rule.cause, role)
+    ruling.detail = _detail(case, rule)
+    if rule.outcome == "missed":
+        ruling.suppressed = _suppressed(case, rule)
+    if near:
+        ruling.near = tuple([other.name for other in near])
+    return ruling
+
+
+def _evidence(case: Case, rule: Rule) -> tuple[Evidence, ...]:
+    """Return the messages that made a rule fire, in order of capture."""
+    named = rule.evidence(case)
+    if len(named) > MAX_EVIDENCE:
+        many = {id(seen) for seen in named}
+        proof = [seen for seen in case.picture.seen if id(seen) in many][:MAX_EVIDENCE]
+    else:
+        proof = [seen for seen in case.picture.seen if _is_among(seen, named)]
+    return tuple([evidence(seen) for seen in proof])
+
+
+def _is_among(seen: Seen, named: list[Seen | None]) -> bool:
+    for other in named:
+        if other is seen:
+            return True
+    return False
 
 
 def _party(caller: Caller) -> Party:
@@ -109,7 +172,10 @@ def _party(caller: Caller) -> Party:
 
 
 def _only_user(case: Case) -> str:
-    return next((leaf.user for leaf in case.leaves if leaf.user), case.offer.target or case.offer.to)
+    for leaf in case.leaves:
+        if leaf.user:
+            return leaf.user
+    return case.offer.target or case.offer.to
 
 
 def _confidence(call: Call, case: Case) -> Confidence:
@@ -156,63 +222,59 @@ FILTERS: tuple[Filter, ...] = (
 def _suppressed(case: Case, rule: Rule) -> str:
     if "psap-callback" in case.offer.traits:
         return ""
-    return next((row.name for row in FILTERS if row.when(case, rule)), "")
+    for row in FILTERS:
+        if row.when(case, rule):
+            return row.name
+    return ""
 
 
-def _by_policy(verdict: Verdict, policy: Policy) -> Verdict:
+def _by_policy(ruling: Ruling, policy: Policy) -> None:
     """Turn an outcome into a miss where the operator asked for it."""
-    changes: dict[str, Any] = {}
-    if verdict.outcome in {"declined", "blocked"} and verdict.outcome in policy.notify:
-        changes = {"outcome": "missed", "cause": verdict.outcome}
-    elif verdict.outcome == "diverted-to-voicemail" and policy.notify_after_voicemail:
-        changes = {"outcome": "missed", "cause": "no-answer", "detail": "voicemail"}
-    elif verdict.rule == "forwarded-answered" and policy.forwarded_answered == "primary":
-        changes = {"outcome": "missed", "cause": "no-answer", "detail": "forwarded-answered"}
-    return structs.replace(verdict, **changes) if changes else verdict
+    outcome = ruling.outcome
+    if outcome in ("declined", "blocked"):
+        if outcome in policy.notify:
+            ruling.outcome, ruling.cause = "missed", outcome
+    elif outcome == "diverted-to-voicemail" and policy.notify_after_voicemail:
+        ruling.outcome, ruling.cause, ruling.detail = "missed", "no-answer", "voicemail"
+    elif ruling.rule == "forwarded-answered" and policy.forwarded_answered == "primary":
+        ruling.outcome, ruling.cause, ruling.detail = "missed", "no-answer", "forwarded-answered"
 
 
 # -- the others ------------------------------------------------------------------------------------
 
 
-def _others(case: Case, primary: Verdict) -> list[Ruling]:
-    """Return the verdicts of further users: forwarding targets, delegates, agents, members of a group."""
-    taker = case.human.user if case.human else ""
+def _others(primary: Ruling) -> list[Ruling]:
+    """Return the rulings on further users: forwarding targets, delegates, agents, members of a group."""
+    case = primary.findings.case
+    taker = case.human.user if case.human is not None else ""
     told = _members_told(case, primary)
+    leaf_users = {leaf.user for leaf in case.leaves}
     rulings = []
     for user in case.users:
         if user == primary.callee:
             continue
-        leaves = [leaf for leaf in case.leaves if leaf.user == user]
         role: Role = "member" if case.is_member(user) else "secondary"
         outcome: Outcome = "secondary-suppressed"
         rule = "group-member" if role == "member" else "secondary"
-        cause: Cause | str = ""
+        cause = ""
         if user == taker:
             outcome, rule = "answered", "answered"
         elif not ours(user, case.policy):
             outcome, rule = "not-a-user", "not-our-user"
-        elif taker or primary.outcome in {"answered", "answered-elsewhere"}:
+        elif taker or primary.outcome in ("answered", "answered-elsewhere"):
             outcome, rule = "answered-elsewhere", "answered-by-another"
         elif user in told:
             outcome, rule, cause = "missed", "member-told", primary.cause
-        elif not leaves and not case.offer.history and not case.offer.diversions:
+        elif user not in leaf_users and not case.offer.history and not case.offer.diversions:
             continue
-        verdict = structs.replace(
-            primary,
-            callee=user,
-            outcome=outcome,
-            cause=cast("Cause", cause),
-            rule=rule,
-            role=role,
-            detail="",
-            near=(),
-            suppressed=primary.suppressed if outcome == "missed" else "",
-        )
-        rulings.append(Ruling(case, verdict))
+        ruling = Ruling(primary.findings, user, outcome, rule, cause, role)
+        if outcome == "missed":
+            ruling.suppressed = primary.suppressed
+        rulings.append(ruling)
     return rulings
 
 
-def _members_told(case: Case, primary: Verdict) -> list[str]:
+def _members_told(case: Case, primary: Ruling) -> list[str]:
     wanted = case.policy.members
     if primary.outcome != "missed" or wanted == "none":
         return []
@@ -233,61 +295,91 @@ def publish(call: Call, rulings: list[Ruling], *, blind: bool) -> tuple[list[Ver
     """
     verdicts: list[Verdict] = []
     facts: list[MissedCall] = []
-    for case, verdict in rulings:
-        before = call.ruled.get(verdict.callee)
-        if before is not None and (before.outcome, before.rule) == (verdict.outcome, verdict.rule):
-            continue
-        state, revision, cause = "", 0, verdict.cause
+    for ruling in rulings:
+        before = call.ruled.get(ruling.callee)
+        identifier, state, revision, cause, number = "", "", 0, ruling.cause, 1
         if before is not None:
-            state, revision, cause = (
-                before.state,
-                before.revision,
-                cast("Cause", before.cause) or verdict.cause,
-            )
-        identifier = before.fact_id if before else ""
-        fact = None
-        if verdict.outcome == "missed" and not state:
-            identifier, state, revision, cause = fact_id(case, verdict.callee), "missed", 1, verdict.cause
-            fact = _fact(case, verdict, identifier, blind=blind)
-        elif verdict.outcome in TAKEN and state == "missed":
+            if before.outcome == ruling.outcome and before.rule == ruling.rule:
+                continue
+            identifier, state, revision = before.fact_id, before.state, before.revision
+            cause = before.cause or cause
+            number = before.verdict_revision + 1
+        if ruling.outcome == "missed" and not state:
+            identifier, state, revision = fact_id(ruling.findings.case, ruling.callee), "missed", 1
+            cause = ruling.cause
+            facts.append(_fact(ruling, identifier, "missed", revision, cause, blind=blind))
+        elif state == "missed" and ruling.outcome in TAKEN:
             state, revision = "retracted", revision + 1
-            fact = _fact(case, structs.replace(verdict, cause=cause), identifier, blind=blind)
-            fact = structs.replace(fact, state="retracted", revision=revision)
-        elif before is not None and (state or verdict.outcome == "incomplete"):
+            facts.append(_fact(ruling, identifier, "retracted", revision, cause, blind=blind))
+        elif before is not None and (state or ruling.outcome == "incomplete"):
             continue  # a later message changes neither a published cause nor an answer into doubt
-        number = before.verdict_revision + 1 if before else 1
-        verdict = structs.replace(verdict, fact_id=identifier, revision=number)  # noqa: PLW2901 - completed
-        call.ruled[verdict.callee] = Ruled(
-            verdict.outcome, verdict.rule, identifier, revision, state, cause, number
+        call.rule(
+            ruling.callee,
+            Ruled(ruling.outcome, ruling.rule, identifier, revision, state, cause, number),
         )
-        verdicts.append(verdict)
-        if fact is not None:
-            facts.append(fact)
+        verdicts.append(_verdict(ruling, identifier, number))
     return verdicts, facts
 
 
-def _fact(case: Case, verdict: Verdict, identifier: str, *, blind: bool) -> MissedCall:
-    rang = {leaf.user for leaf in case.leaves if leaf.rang}
-    others = case.users
+def _verdict(ruling: Ruling, identifier: str, revision: int) -> Verdict:
+    findings = ruling.findings
+    return Verdict(
+        call_id=findings.call_id,
+        callee=ruling.callee,
+        outcome=ruling.outcome,
+        cause=cast("Cause", ruling.cause),
+        rule=ruling.rule,
+        detail=ruling.detail,
+        role=ruling.role,
+        fact_id=identifier,
+        revision=revision,
+        caller=findings.caller,
+        rang_at=findings.rang_at,
+        ring_s=findings.ring_s,
+        ended_at=findings.ended_at,
+        confidence=findings.confidence,
+        suppressed=ruling.suppressed,
+        evidence=findings.evidence,
+        near=ruling.near,
+        decided_at=findings.decided_at,
+        policy=findings.policy,
+    )
+
+
+def _fact(
+    ruling: Ruling,
+    identifier: str,
+    state: Literal["missed", "retracted"],
+    revision: int,
+    cause: str,
+    *,
+    blind: bool,
+) -> MissedCall:
+    findings = ruling.findings
+    case = findings.case
+    others = [user for user in case.users if user != ruling.callee]
+    rang = {leaf.user for leaf in case.leaves if leaf.rang} if others else frozenset()
     return MissedCall(
         fact_id=identifier,
-        call_id=verdict.call_id,
-        callee=verdict.callee,
-        caller=verdict.caller,
-        cause=cast("Cause", verdict.cause),
-        detail=verdict.detail,
-        rang_at=verdict.rang_at,
-        ring_s=verdict.ring_s,
-        ended_at=verdict.ended_at,
-        role=verdict.role,
-        diverted_via=tuple(u for u in others if u != verdict.callee and not case.is_member(u)),
+        revision=revision,
+        state=state,
+        call_id=findings.call_id,
+        callee=ruling.callee,
+        caller=findings.caller,
+        cause=cast("Cause", cause),
+        detail=ruling.detail,
+        rang_at=findings.rang_at,
+        ring_s=findings.ring_s,
+        ended_at=findings.ended_at,
+        role=ruling.role,
+        diverted_via=tuple([user for user in others if not case.is_member(user)]),
         devices_rung=case.devices_rung,
-        also_rang=tuple(u for u in others if u in rang and u != verdict.callee),
-        rule=verdict.rule,
-        confidence=verdict.confidence,
+        also_rang=tuple([user for user in others if user in rang]),
+        rule=ruling.rule,
+        confidence=findings.confidence,
         blind_window=blind,
-        suppressed=verdict.suppressed,
+        suppressed=ruling.suppressed,
         urgent="psap-callback" in case.offer.traits,
-        decided_at=verdict.decided_at,
-        policy=verdict.policy,
+        decided_at=findings.decided_at,
+        policy=findings.policy,
     )

@@ -5,8 +5,9 @@ Rule 1: one endpoint has one spelling, so that "the box that received A sent B" 
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 
-_CACHED = 65_536
+_CACHED: Final = 65_536
 """Endpoints whose spelling is remembered. Fewer: a capture of many phones formats each packet anew (2 us).
 More: memory (100 bytes each) that a spoofed source address can fill."""
 
@@ -21,6 +22,13 @@ def endpoint(packed: bytes, port: int) -> str:
     if packed[:12] == b"\0\0\0\0\0\0\0\0\0\0\xff\xff":  # a dual-stack socket's view of an IPv4 peer
         return endpoint(packed[12:], port)
     return f"[{IPv6Address(packed).compressed}]:{port}"
+
+
+@lru_cache(maxsize=_CACHED)
+def ends(packed: bytes) -> tuple[str, str]:
+    """Return the spellings of sender and receiver, as an IPv4 packet has them: both addresses, then both ports."""
+    source_port, destination_port = packed[8] << 8 | packed[9], packed[10] << 8 | packed[11]
+    return endpoint(packed[:4], source_port), endpoint(packed[4:8], destination_port)
 
 
 @lru_cache(maxsize=_CACHED)

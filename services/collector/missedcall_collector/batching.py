@@ -6,25 +6,25 @@ Rule 3: messages stay in the order in which they were added.
 Rule 4: a partition that has nothing to say says so: an empty batch each `tick_ms` moves its clock on.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
 from .correlation import partition
 
-MAX_MESSAGES = 500
+MAX_MESSAGES: Final = 500
 """Fewer: the cost per record shows. More: nothing gained, and a transaction that takes longer to repeat."""
 
-MAX_BYTES = 524_288
+MAX_BYTES: Final = 524_288
 """Below Kafka's default `max.request.size` of 1 MiB, with room for one more message of the largest size."""
 
-LINGER_MS = 50
+LINGER_MS: Final = 50
 """How long a message waits for company. Less: smaller batches. More: the notice comes later."""
 
-TICK_MS = 1_000
+TICK_MS: Final = 1_000
 """How long a partition may be silent. Less: more empty records. More: calls end later on quiet partitions."""
 
-_OVERHEAD = 256  # bytes of a record beside its head, about
+_OVERHEAD: Final = 256  # bytes of a record beside its head, about
 
 Batch: TypeAlias = tuple[int, CaptureBatch]
 """A partition and its batch."""

@@ -127,31 +127,23 @@ class Capture:
         found = next((name for magic, name in _OTHERS.items() if begin.startswith(magic)), "")
         raise CaptureError(0, found or (repr(begin[:8]) if begin else "an empty file"), EXPECTED)
 
-    def _packets(self, packets: Iterator[pcap.Packet]) -> Iterator[SipMessage]:
+    def _packets(self, pieces: Iterator[list[pcap.Packet]]) -> Iterator[SipMessage]:
         wire = Wire(self._intake)
         try:
-            for captured_ms, link, data in packets:
-                if link in LINK_TYPES:
-                    yield from wire.packet(captured_ms, link, data)
-                else:
-                    self._unknown_link(link)
+            for packets in pieces:
+                if self.kind == "pcap":
+                    _check_link(packets[0][1])
+                yield from wire.packets(packets)
         except CaptureError:
             yield from wire.close()
             raise
         yield from wire.close()
 
-    def _unknown_link(self, link: int) -> None:
-        if self.kind == "pcap":  # one file, one link type: nothing can come of it
-            raise CaptureError(20, f"link type {link}", f"one of {sorted(LINK_TYPES)}")
-        self._intake.counts["not-ip"] += 1
-
     def _hep(self, source: Source) -> Iterator[SipMessage]:
         clock_ms = 0
         for frame in hep_dump.frames(source, self._intake.counts):
-            packet = self._intake.packet(frame)
-            if packet is not None:
-                clock_ms = max(clock_ms, packet.captured_ms or 0)
-                yield from self._intake.from_hep(packet, clock_ms)
+            messages, clock_ms = self._intake.from_dumped(frame, clock_ms)
+            yield from messages
 
     def _log(self, source: Source, read: _ReadLog) -> Iterator[SipMessage]:
         clock_ms = 0
@@ -161,6 +153,12 @@ class Capture:
             message = self._intake.from_sip(payload, src, dst, transport, captured_ms, clock_ms)
             if message is not None:
                 yield message
+
+
+def _check_link(link: int) -> None:
+    """Refuse a pcap file of an unknown link type: it has one, and nothing can come of it."""
+    if link not in LINK_TYPES:
+        raise CaptureError(20, f"link type {link}", f"one of {sorted(LINK_TYPES)}")
 
 
 def kind_of(begin: bytes) -> str:

@@ -100,7 +100,7 @@ class Datagrams:
             if self._anybody:
                 recv = self._socket.recv
                 for _ in range(DRAIN):
-                    frames.append(recv(DATAGRAM))  # noqa: PERF401 - what came before the error counts
+                    frames.append(recv(DATAGRAM))
             else:
                 allowed, shares, now = self._allowed, self._shares, asyncio.get_running_loop().time()
                 for _ in range(DRAIN):

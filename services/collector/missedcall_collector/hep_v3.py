@@ -1,82 +1,71 @@
 """HEP version 3: `HEP3` or `EEP3`, the total length, then chunks (sipcapture/HEP, rev 37).
 
 Rule 1: only chunks of vendor 0 have a generic meaning: type 0x11 of vendor 3 is not the correlation id.
-Rule 2: the fixed-size chunks with which every known sender begins are read by one struct; `_LAYOUTS` says in
-        which order. Whatever else comes, in whatever order, is read by the loop: same result, slower.
+Rule 2: the chunks of fixed size with which every known sender begins come in one of four orders. But for the
+        time they are the same in all frames of a flow: they are read once, and found again by their bytes.
+        Whatever else comes, in whatever order, is read chunk by chunk: same result, slower.
 """
 
 import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Final
 
-from .address import endpoint, parse_endpoint
-from .hep_packet import MAX_FRAME, MAX_PAYLOAD, HepError, HepLimitError, HepPacket, clock_ms
+from .address import parse_endpoint
+from .hep_packet import (
+    FLOWS,
+    MAX_FRAME,
+    MAX_PAYLOAD,
+    Fields,
+    Flow,
+    HepError,
+    HepLimitError,
+    HepPacket,
+    clock_ms,
+)
 from .inflate import BombError, InflateError, inflate
 
-MAGIC = (b"HEP3", b"EEP3")
+MAGIC: Final = (b"HEP3", b"EEP3")
 
-_MAX_ID = 256  # bytes of a correlation id or agent name; the key of every message of a call is made of it
+# bytes of a correlation id or agent name; the key of every message of a call is made of it
+_MAX_ID: Final = 256
 
-_CODES = {
-    1: "B",
-    2: "B",
-    3: "4s",
-    4: "4s",
-    5: "16s",
-    6: "16s",
-    7: "H",
-    8: "H",
-    9: "I",
-    10: "I",
-    11: "B",
-    12: "I",
+_chunk: Final = struct.Struct("!IH").unpack_from  # vendor << 16 | type, length with these 6 bytes
+_times: Final = struct.Struct("!I6xI").unpack_from  # the bodies of chunks 9 and 10, one behind the other
+
+# Chunks as their vendor and type stand in a frame.
+_PAYLOAD: Final = b"\0\0\0\x0f"
+_KEY: Final = b"\0\0\0\x0e"
+_CORRELATION: Final = b"\0\0\0\x11"
+_NAME: Final = b"\0\0\0\x13"
+_COMPRESSED: Final = 0x10
+_FIXED: Final = frozenset(range(1, 13))
+
+# The orders in which senders write the chunks of fixed size, by the number of bytes of an address.
+_SIZES: Final = {1: 1, 2: 1, 7: 2, 8: 2, 9: 4, 10: 4, 11: 1, 12: 4}
+_ADDRESSES_FIRST: Final = {
+    4: (1, 2, 3, 4, 7, 8, 9, 10, 11, 12),  # Kamailio, heplify, hep-js
+    16: (1, 2, 5, 6, 7, 8, 9, 10, 11, 12),
 }
-_FIXED = frozenset(_CODES)
-_chunk = struct.Struct("!IH").unpack_from  # vendor << 16 | type, length with these 6 bytes
-
-
-class _Layout(NamedTuple):
-    """A run of fixed-size chunks in the order in which a family of senders writes them."""
-
-    end: int
-    """Where it ends in the frame."""
-    values: Callable[[bytes, int], tuple[Any, ...]]
-    """Unpacks the chunks' bodies."""
-    mask: int
-    """The run as one number: ones where the chunks' headers are."""
-    headers: int
-    """What stands there."""
-    addresses_first: bool
-    """Whether the addresses come before ports, times, type and agent id, or after them."""
-
-
-def _layout(*types: int) -> _Layout:
-    sizes = [struct.calcsize("!" + _CODES[kind]) for kind in types]
-    headers = b"".join(
-        struct.pack("!IH", kind, 6 + size) + bytes(size) for kind, size in zip(types, sizes, strict=True)
-    )
-    return _Layout(
-        6 + len(headers),
-        struct.Struct(
-            "!" + "".join("6x" + (_CODES[kind] if kind != 1 else "x") for kind in types)
-        ).unpack_from,
-        int.from_bytes(b"".join(b"\xff" * 6 + bytes(size) for size in sizes), "big"),
-        int.from_bytes(headers, "big"),
-        types[2] != 7,
-    )
-
-
-# By the IP family (byte 12 of the frame) and the type of the third chunk (byte 23).
-_LAYOUTS = {
-    (2, 3): _layout(1, 2, 3, 4, 7, 8, 9, 10, 11, 12),  # Kamailio, heplify, hep-js
-    (10, 5): _layout(1, 2, 5, 6, 7, 8, 9, 10, 11, 12),
-    (2, 7): _layout(1, 2, 7, 8, 9, 10, 11, 12, 3, 4),  # captagent, OpenSIPS, Asterisk, sofia-sip, sngrep
-    (10, 7): _layout(1, 2, 7, 8, 9, 10, 11, 12, 5, 6),
+_ADDRESSES_LAST: Final = {
+    4: (1, 2, 7, 8, 9, 10, 11, 12, 3, 4),  # captagent, OpenSIPS, Asterisk, sofia-sip, sngrep
+    16: (1, 2, 7, 8, 9, 10, 11, 12, 5, 6),
 }
 
 
-def decode_v3(frame: bytes) -> HepPacket:
-    """Return the packet of a version 3 frame; bytes behind its length are ignored.
+def _before_seconds(order: tuple[int, ...], width: int) -> int:
+    """Return the offset in the frame of the body of chunk 9."""
+    return 6 + sum(6 + _SIZES.get(kind, width) for kind in order[: order.index(9)]) + 6
+
+
+_SECONDS_4: Final = _before_seconds(_ADDRESSES_FIRST[4], 4)
+_SECONDS_16: Final = _before_seconds(_ADDRESSES_FIRST[16], 16)
+_SECONDS: Final = _before_seconds(_ADDRESSES_LAST[4], 4)
+_END_4: Final = 6 + sum(6 + _SIZES.get(kind, 4) for kind in _ADDRESSES_LAST[4])
+_END_16: Final = 6 + sum(6 + _SIZES.get(kind, 16) for kind in _ADDRESSES_LAST[16])
+
+
+def read_v3(frame: bytes) -> Fields:
+    """Return what a version 3 frame says; bytes behind its length are ignored.
 
     Raises:
         HepError: a length does not fit, or a number is not one.
@@ -86,33 +75,119 @@ def decode_v3(frame: bytes) -> HepPacket:
     end = frame[4] << 8 | frame[5] if size >= 6 else 6
     if end > size or end < 6:
         raise HepError(f"length field at offset 4 says {end} bytes, found {size}")
-    layout = _LAYOUTS.get((frame[12], frame[23])) if end > 23 else None
-    if layout is not None:
-        at, values, mask, headers, addresses_first = layout
-        if at <= end and int.from_bytes(frame[6:at], "big") & mask == headers:
-            chunks = _chunks(frame, at, end)
-            if not _FIXED.isdisjoint(chunks):
-                pass  # one of the run comes again: the last counts, so all are read by the loop
-            elif addresses_first:
-                return _packet(chunks, *values(frame, 6))
+    if end < _END_4:
+        return _read_any(frame, end)
+    third = frame[23]  # the type of the third chunk, if this is one of the orders
+    if third == 7:
+        seconds_at = _SECONDS
+        at = _END_4 if frame[12] == 2 else _END_16
+    elif third == 3:
+        seconds_at, at = _SECONDS_4, _END_4
+    elif third == 5:
+        seconds_at, at = _SECONDS_16, _END_16
+    else:
+        return _read_any(frame, end)
+    if at > end:
+        return _read_any(frame, end)
+    flow = _flow(frame[6:seconds_at] + frame[seconds_at + 4 : seconds_at + 10] + frame[seconds_at + 14 : at])
+    if flow is None:
+        return _read_any(frame, end)
+    payload = key = correlation = name = compressed = b""
+    others: dict[int, bytes] | None = None
+    while at < end:
+        if end - at < 6:
+            return _read_any(frame, end)
+        stop = at + (frame[at + 4] << 8 | frame[at + 5])
+        if stop - at < 6 or stop > end:
+            return _read_any(frame, end)
+        kind = frame[at : at + 4]
+        body = frame[at + 6 : stop]
+        at = stop
+        if kind == _PAYLOAD:
+            payload = body
+        elif kind == _CORRELATION:
+            correlation = body
+        elif kind == _KEY:
+            key = body
+        elif kind == _NAME:
+            name = body
+        else:
+            number = int.from_bytes(kind, "big")
+            if number in _FIXED:  # one of the run comes again: the last counts
+                return _read_any(frame, end)
+            if number == _COMPRESSED:
+                compressed = body
             else:
-                (protocol, source_port, destination_port, seconds, micros, protocol_type, agent_id,
-                 source, destination) = values(frame, 6)  # fmt: skip
-                return _packet(
-                    chunks, protocol, source, destination, source_port, destination_port,
-                    seconds, micros, protocol_type, agent_id,
-                )  # fmt: skip
-    chunks = _chunks(frame, 6, end)
-    chunks.pop(1, None)  # the addresses' own length says it
-    protocol, source_port, destination_port, seconds, micros, protocol_type, agent_id = (
-        _number(kind, chunks.pop(kind, b"\1" if kind == 11 else b"")) for kind in (2, 7, 8, 9, 10, 11, 12)
+                others = others or {}
+                others[number] = body
+    if compressed and not payload:
+        payload = _inflated(compressed)
+    seconds: int
+    micros: int
+    seconds, micros = _times(frame, seconds_at)
+    return (
+        flow,
+        payload,
+        clock_ms(seconds, micros),
+        _text(correlation) if correlation else "",
+        key,
+        _text(name) if name else "",
+        others,
     )
+
+
+@lru_cache(maxsize=FLOWS)
+def _flow(run: bytes) -> Flow | None:
+    """Return the flow of a run of the chunks of fixed size, without the bodies of 9 and 10; None if it is none."""
+    width = 4 if len(run) == _END_4 - 14 else 16
+    order = (_ADDRESSES_LAST if run[17] == 7 else _ADDRESSES_FIRST)[width]
+    chunks: dict[int, bytes] = {}
+    at = 0
+    for kind in order:
+        size = _SIZES.get(kind, width)
+        if run[at : at + 6] != struct.pack("!IH", kind, 6 + size):
+            return None
+        at += 6
+        if kind not in (9, 10):
+            chunks[kind] = run[at : at + size]
+            at += size
+    return _flow_of(chunks)
+
+
+def _flow_of(chunks: dict[int, bytes]) -> Flow:
+    """Return the flow that these chunks say, and take them out of `chunks`."""
+    chunks.pop(1, None)  # the addresses' own length says it
+    protocol, source_port, destination_port, protocol_type, agent_id = [
+        _number(kind, chunks.pop(kind, b"\1" if kind == 11 else b"")) for kind in (2, 7, 8, 11, 12)
+    ]
     source = chunks.pop(3, b"") or chunks.pop(5, b"")
     destination = chunks.pop(4, b"") or chunks.pop(6, b"")
-    return _packet(
-        chunks, protocol, source, destination, source_port & 0xFFFF, destination_port & 0xFFFF,
-        seconds, micros, protocol_type, agent_id,
-    )  # fmt: skip
+    if agent_id & 0xFFFF == 0:  # captagent and sngrep put a 16-bit id into the upper half (htons)
+        agent_id >>= 16
+    return Flow(
+        3,
+        protocol,
+        protocol_type,
+        (source, source_port & 0xFFFF),
+        (destination, destination_port & 0xFFFF),
+        agent_id,
+    )
+
+
+def _read_any(frame: bytes, end: int) -> Fields:
+    """Return what `read_v3` returns, whatever chunks come in whatever order."""
+    chunks = _chunks(frame, 6, end)
+    pop = chunks.pop
+    seconds = _number(9, pop(9, b""))
+    micros = _number(10, pop(10, b""))
+    flow = _flow_of(chunks)
+    payload = pop(0x0F, b"")
+    compressed = pop(_COMPRESSED, b"")
+    if compressed and not payload:
+        payload = _inflated(compressed)
+    captured_ms = clock_ms(seconds, micros)
+    correlation_id, agent_name = _text(pop(0x11, b"")), _text(pop(0x13, b""))
+    return flow, payload, captured_ms, correlation_id, pop(0x0E, b""), agent_name, chunks or None
 
 
 def _chunks(frame: bytes, at: int, end: int) -> dict[int, bytes]:
@@ -154,52 +229,21 @@ def _number(kind: int, body: bytes) -> int:
     return int.from_bytes(body, "big")
 
 
-def _packet(
-    chunks: dict[int, bytes],
-    protocol: int,
-    source: bytes,
-    destination: bytes,
-    source_port: int,
-    destination_port: int,
-    seconds: int,
-    micros: int,
-    protocol_type: int,
-    agent_id: int,
-) -> HepPacket:
-    pop = chunks.pop
-    payload = pop(0x0F, b"")
-    if 0x10 in chunks:
-        compressed = pop(0x10)
-        if compressed and not payload:
-            payload = _inflated(compressed)
-    if agent_id & 0xFFFF == 0:  # captagent and sngrep put a 16-bit id into the upper half (htons)
-        agent_id >>= 16
-    return HepPacket(
-        payload=payload,
-        protocol_type=protocol_type,
-        ip_protocol=protocol,
-        src=endpoint(source, source_port),
-        dst=endpoint(destination, destination_port),
-        captured_ms=clock_ms(seconds, micros),
-        agent_id=agent_id,
-        agent_name=_text(chunks, 0x13) if 0x13 in chunks else "",
-        correlation_id=_text(chunks, 0x11) if 0x11 in chunks else "",
-        auth_key=pop(0x0E, b""),
-        others=chunks or None,
-    )
-
-
 def _inflated(body: bytes) -> bytes:
     try:
         return inflate(body, MAX_PAYLOAD)
-    except BombError as error:
-        raise HepLimitError(f"chunk 0x0010 {error}") from error
-    except InflateError as error:
-        raise HepError(f"chunk 0x0010: {error}") from error
+    except BombError as bomb:
+        raise HepLimitError(f"chunk 0x0010 {bomb}") from bomb
+    except InflateError as broken:
+        raise HepError(f"chunk 0x0010: {broken}") from broken
 
 
-def _text(chunks: dict[int, bytes], kind: int) -> str:
-    return chunks.pop(kind)[:_MAX_ID].rstrip(b"\0").decode("utf-8", "replace")
+def _text(body: bytes) -> str:
+    if len(body) > _MAX_ID:
+        body = body[:_MAX_ID]
+    if body.endswith(b"\0"):
+        body = body.rstrip(b"\0")
+    return body.decode("utf-8", "replace")
 
 
 def encode_v3(packet: HepPacket) -> bytes:

@@ -4,10 +4,11 @@ Rule 1: the limit is enforced while inflating, not afterwards: 64 kB of deflate 
 """
 
 import zlib
+from typing import Final
 
-_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32  # the header tells RFC 1950 from RFC 1952
-_RAW = -zlib.MAX_WBITS  # RFC 1951 without either header
-_GZIP = zlib.MAX_WBITS | 16
+_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32  # the header tells RFC 1950 from RFC 1952
+_RAW: Final = -zlib.MAX_WBITS  # RFC 1951 without either header
+_GZIP: Final = zlib.MAX_WBITS | 16
 
 
 class InflateError(ValueError):

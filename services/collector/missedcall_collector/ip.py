@@ -8,32 +8,38 @@ Rule 3: bytes that the capture cut off, or that a field only claims, are missing
 
 import struct
 from collections import Counter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .link import by_ethertype, ethernet
 
 Segment: TypeAlias = tuple[int, bytes, bytes, bytes]
 """Protocol (17 UDP, 6 TCP), packed source address, packed destination address, the transport's bytes."""
 
-TCP, UDP = 6, 17
+TCP: Final = 6
+UDP: Final = 17
 
-_MAX_DEPTH = 6
+_MAX_DEPTH: Final = 6
 """Tunnels in tunnels. Operators stack two or three; more is a loop."""
 
-_MAX_DATAGRAMS = 1024
+_MAX_DATAGRAMS: Final = 1024
 """Incomplete datagrams kept. Fewer: lost SIP behind a burst of other fragments. More: memory (64 kB each)."""
 
-_MAX_WAIT_MS = 30_000
+_MAX_WAIT_MS: Final = 30_000
 """RFC 791 s.3.2 suggests 15 s, RFC 8200 s.4.5 says 60 s; agents use 30 s."""
 
-_MAX_DATAGRAM = 65_535
-_MAX_FRAGMENTS = 256  # per datagram; 65,535 bytes in pieces of 256: smaller pieces are an attack
+_MAX_DATAGRAM: Final = 65_535
+_MAX_FRAGMENTS: Final = 256  # per datagram; 65,535 bytes in pieces of 256: smaller pieces are an attack
 
-_IPV4 = struct.Struct("!BxHHHxB2x4s4s").unpack_from  # version/length, total, id, fragment, protocol, from, to
-_IPV6 = struct.Struct("!4xHBx16s16s").unpack_from  # payload length, next header, addresses
-_EXTENSIONS = frozenset({0, 43, 60, 135, 139, 140})  # RFC 8200 s.4, RFC 6275, RFC 7401, RFC 5533
-_FRAGMENT, _AUTHENTICATION = 44, 51
-_IPV4_IN_IP, _IPV6_IN_IP, _GRE = 4, 41, 47
+_IPV4: Final = struct.Struct(
+    "!BxHHHxB2x4s4s"
+).unpack_from  # version/length, total, id, fragment, protocol, from, to
+_IPV6: Final = struct.Struct("!4xHBx16s16s").unpack_from  # payload length, next header, addresses
+_EXTENSIONS: Final = frozenset({0, 43, 60, 135, 139, 140})  # RFC 8200 s.4, RFC 6275, RFC 7401, RFC 5533
+_FRAGMENT: Final = 44
+_AUTHENTICATION: Final = 51
+_IPV4_IN_IP: Final = 4
+_IPV6_IN_IP: Final = 41
+_GRE: Final = 47
 
 _Key: TypeAlias = tuple[bytes, bytes, int, int]
 
@@ -74,6 +80,13 @@ class Reassembler:
         return None
 
     def _ipv4(self, data: bytes, at: int, now_ms: int) -> Segment | None:
+        begin: int
+        total: int
+        identification: int
+        fragment: int
+        protocol: int
+        source: bytes
+        destination: bytes
         begin, total, identification, fragment, protocol, source, destination = _IPV4(data, at)
         size = (begin & 0x0F) * 4
         if size < 20:
@@ -90,6 +103,10 @@ class Reassembler:
     def _ipv6(self, data: bytes, at: int, now_ms: int) -> Segment | None:
         if len(data) - at < 40:
             return None
+        size: int
+        protocol: int
+        source: bytes
+        destination: bytes
         size, protocol, source, destination = _IPV6(data, at)
         at += 40
         end = min(at + size, len(data)) if size else len(data)  # 0: a jumbogram (RFC 2675) or offload

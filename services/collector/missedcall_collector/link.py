@@ -4,20 +4,24 @@ Rule 1: a link type is one row of `LINKS`; a frame that carries no IP, or is too
 """
 
 from collections.abc import Callable
+from typing import Final
 
-_IPV4, _IPV6 = 0x0800, 0x86DD
-_VLAN = frozenset({0x8100, 0x88A8, 0x9100, 0x9200, 0x9300})
+_IPV4: Final = 0x0800
+_IPV6: Final = 0x86DD
+_VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100, 0x9200, 0x9300})
 """802.1Q, 802.1ad and what switches wrote before 802.1ad."""
 
-_PPPOE = 0x8864
-_MPLS = frozenset({0x8847, 0x8848})
-_MAX_TAGS = 8  # nested VLAN tags and MPLS labels; more is a loop or an attack
+_PPPOE: Final = 0x8864
+_MPLS: Final = frozenset({0x8847, 0x8848})
+_MAX_TAGS: Final = 8  # nested VLAN tags and MPLS labels; more is a loop or an attack
 
 
 def by_ethertype(data: bytes, type_at: int, at: int) -> int:
     """Return where the IP header begins, given where the EtherType and where its payload begins; or -1."""
     for _ in range(_MAX_TAGS):
-        kind = int.from_bytes(data[type_at : type_at + 2], "big")
+        if len(data) < type_at + 2:
+            break
+        kind = data[type_at] << 8 | data[type_at + 1]
         if kind in (_IPV4, _IPV6):
             return at
         if kind in _VLAN:

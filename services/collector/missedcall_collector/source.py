@@ -7,17 +7,17 @@ Rule 3: damage is reported when the reader gets there, not before: what was read
 
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from .capture_error import CaptureError
 
-PIECE = 1 << 20
+PIECE: Final = 1 << 20
 """Bytes read at once. Smaller: more calls per record. Larger: memory, and progress that jumps."""
 
-MAX_RECORD = 1 << 24
+MAX_RECORD: Final = 1 << 24
 """Bytes of one record. tcpdump writes 262,144 at most; above this the length is damaged, not large."""
 
-_GZIP_PIECE = 1 << 16  # compressed bytes inflated at once; byte by byte where the stream is damaged
+_GZIP_PIECE: Final = 1 << 16  # compressed bytes inflated at once; byte by byte where the stream is damaged
 
 
 class Readable(Protocol):

@@ -7,18 +7,16 @@ Rule 3: a stream that cannot be read is given up once and costs nothing more; `t
 
 import struct
 from collections import Counter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from .address import endpoint
 from .hep_stream import GZIP, HepStream
 from .sip_stream import SipStream
 from .tcp import GAP, Direction
 from .websocket import WebSocketError, WebSocketStream, opens
 
-Key: TypeAlias = tuple[bytes, int, bytes, int]
-"""Packed source address, source port, packed destination address, destination port."""
-
-Completed: TypeAlias = tuple[Key, str, bytes]
-"""Where a message or frame belongs, what it came over (`tcp`, `ws`), and its bytes."""
+Completed: TypeAlias = tuple[str, str, str, bytes]
+"""Sender and receiver (`host:port`), what the message or frame came over (`tcp`, `ws`), and its bytes."""
 
 MAX_STREAMS = 16_384
 """Directions kept. Fewer: a SIP trunk quiet behind a port scan starts anew in the middle. More: 1 kB each."""
@@ -28,19 +26,23 @@ MAX_BYTES = 1 << 26
 
 _Framer: TypeAlias = SipStream | HepStream | WebSocketStream
 
-_FRUITLESS = 65_536  # bytes without a SIP message after which a stream is something else
+_FRUITLESS: Final = 65_536  # bytes without any SIP message after which a stream is something else
 
-_HEADER = struct.Struct("!HHI4xH").unpack_from  # ports, sequence number, data offset and flags
-_FIN, _SYN, _RST = 1, 2, 4
-_TLS = frozenset({20, 21, 22, 23})  # record types, followed by version 3.x: RFC 8446 s.5.1
+_HEADER: Final = struct.Struct("!HHI4xH").unpack_from  # ports, sequence number, data offset and flags
+_FIN: Final = 1
+_SYN: Final = 2
+_RST: Final = 4
+_TLS: Final = frozenset({20, 21, 22, 23})  # record types, followed by version 3.x: RFC 8446 s.5.1
 
 
 class _Stream:
     """One direction: its order, and what cuts it into messages; None once it is given up."""
 
-    __slots__ = ("bytes", "decided", "direction", "framer", "transport")
+    __slots__ = ("bytes", "decided", "direction", "dst", "framer", "src", "transport")
 
-    def __init__(self) -> None:
+    def __init__(self, src: str, dst: str) -> None:
+        self.src = src
+        self.dst = dst
         self.direction = Direction()
         self.framer: _Framer | None = SipStream()
         self.transport = "tcp"
@@ -57,25 +59,31 @@ class Streams:
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
-        self._streams: dict[Key, _Stream] = {}
+        # By both addresses and both ports, as they stand in the packets.
+        self._streams: dict[bytes, _Stream] = {}
         self._bytes = 0
 
     def segment(self, source: bytes, destination: bytes, tcp: bytes, now_ms: int) -> list[Completed]:
         """Return the SIP messages and HEP frames that this segment completes, and where each belongs."""
         if len(tcp) < 20:
             return []
+        source_port: int
+        destination_port: int
+        sequence: int
+        bits: int
         source_port, destination_port, sequence, bits = _HEADER(tcp)
         data = tcp[(bits >> 12) * 4 :]
         if not data and not bits & (_FIN | _SYN | _RST):
             return []
-        key = (source, source_port, destination, destination_port)
-        stream = self._streams.pop(key, None) or _Stream()
+        key = source + destination + tcp[:4]
+        stream = self._streams.pop(key, None)
+        if stream is None:
+            stream = _Stream(endpoint(source, source_port), endpoint(destination, destination_port))
         self._streams[key] = stream  # put last: used last
-        out = [
-            (key, stream.transport, message)
-            for piece in stream.direction.receive(sequence, data, now_ms, syn=bool(bits & _SYN))
-            for message in self._messages(stream, piece)
-        ]
+        out: list[Completed] = []
+        for piece in stream.direction.receive(sequence, data, now_ms, bool(bits & _SYN)):
+            for message in self._messages(stream, piece):
+                out.append((stream.src, stream.dst, stream.transport, message))
         self._bytes -= stream.bytes
         stream.bytes = stream.pending
         self._bytes += stream.bytes
@@ -88,18 +96,18 @@ class Streams:
 
     def close(self) -> list[Completed]:
         """Return what the end of the capture leaves incomplete but readable."""
-        out = []
+        out: list[Completed] = []
         while self._streams:
             out += self._close(next(iter(self._streams)))
         return out
 
-    def _close(self, key: Key) -> list[Completed]:
+    def _close(self, key: bytes) -> list[Completed]:
         stream = self._streams.pop(key)
         self._bytes -= stream.bytes
         messages = [m for piece in stream.direction.close() for m in self._messages(stream, piece)]
         if stream.framer is not None:
             messages += stream.framer.gap()
-        return [(key, stream.transport, message) for message in messages]
+        return [(stream.src, stream.dst, stream.transport, message) for message in messages]
 
     def _messages(self, stream: _Stream, piece: bytes | None) -> list[bytes]:
         """Return the messages that a piece of the stream, or a gap in it, completes."""
@@ -131,7 +139,11 @@ class Streams:
             self._lost(stream.framer, _losses(stream.framer) - before)
         if messages:
             stream.decided = True
-        elif isinstance(stream.framer, SipStream) and stream.framer.fruitless > _FRUITLESS:
+        elif (
+            not stream.decided
+            and isinstance(stream.framer, SipStream)
+            and stream.framer.fruitless > _FRUITLESS
+        ):
             self._counts["not-sip"] += 1
             stream.framer = None
         return messages

@@ -8,18 +8,20 @@ Rule 3: time is the capture's own.
 
 from typing import Final
 
-MAX_HELD = 262_144
+MAX_HELD: Final = 262_144
 """Bytes that wait for an earlier segment. Below: fast links reorder more. Above: memory per connection."""
 
-MAX_SEGMENTS = 256
+MAX_SEGMENTS: Final = 256
 """Segments that wait: a quarter of a megabyte in full ones. A segment of one byte costs a hundred."""
 
-MAX_WAIT_MS = 3_000
+MAX_WAIT_MS: Final = 3_000
 """Wait for a missing segment. A sender repeats it after 1 s at first (RFC 6298 s.2.1). Below: a retransmission
 comes after its gap was given up. Above: a call is decided without a message that was captured."""
 
-_WINDOW = 1 << 24  # a jump of the sequence number that no window allows: a new connection on the same ports
-_HALF, _MASK = 1 << 31, (1 << 32) - 1
+# a jump of the sequence number that no window allows: a new connection on the same ports
+_WINDOW: Final = 1 << 24
+_HALF: Final = 1 << 31
+_MASK: Final = (1 << 32) - 1
 
 GAP: Final = None
 """Among the deliveries: bytes are missing here."""
@@ -37,7 +39,7 @@ class Direction:
         self._next: int | None = None
         self._since_ms = 0
 
-    def receive(self, sequence: int, data: bytes, now_ms: int, *, syn: bool = False) -> list[bytes | None]:
+    def receive(self, sequence: int, data: bytes, now_ms: int, syn: bool = False) -> list[bytes | None]:
         """Return what can be delivered now: bytes, and `GAP` where some are missing."""
         out: list[bytes | None] = []
         if syn:

@@ -7,17 +7,23 @@ replaced by tags (type, length, value), and TCP segments are joined.
 """
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-LINK = 252
+LINK: Final = 252
 """LINKTYPE_WIRESHARK_UPPER_PDU."""
 
-_END, _IPV4_SOURCE, _IPV4_DESTINATION, _IPV6_SOURCE, _IPV6_DESTINATION = 0, 20, 21, 22, 23
-_PORT_TYPE, _SOURCE_PORT, _DESTINATION_PORT = 24, 25, 26
-_TRANSPORTS = {1: "sctp", 2: "tcp", 3: "udp"}  # epan/address.h, as exported files keep it
-_MAX_TAGS = 64  # Wireshark writes some ten
+_END: Final = 0
+_IPV4_SOURCE: Final = 20
+_IPV4_DESTINATION: Final = 21
+_IPV6_SOURCE: Final = 22
+_IPV6_DESTINATION: Final = 23
+_PORT_TYPE: Final = 24
+_SOURCE_PORT: Final = 25
+_DESTINATION_PORT: Final = 26
+_TRANSPORTS: Final = {1: "sctp", 2: "tcp", 3: "udp"}  # epan/address.h, as exported files keep it
+_MAX_TAGS: Final = 64  # Wireshark writes some ten
 
-_tag = struct.Struct("!HH").unpack_from
+_tag: Final = struct.Struct("!HH").unpack_from
 
 
 class UpperPdu(NamedTuple):

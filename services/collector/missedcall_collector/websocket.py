@@ -9,21 +9,26 @@ Compressed messages (RFC 7692) are skipped and counted: the SIP servers in use d
 """
 
 import re
+from typing import Final
 
 from .sip_stream import MAX_BODY, MAX_HEAD
 
 MAX_MESSAGE = MAX_HEAD + MAX_BODY
 """Bytes of a message. Below: as for SIP over TCP. Above: memory per connection."""
 
-MAX_HANDSHAKE = 16_384
+MAX_HANDSHAKE: Final = 16_384
 """Bytes of the HTTP request or response that opens it: cookies and tokens are in it. More: memory."""
 
-_MAX_PARTS = 1024  # frames of one message; browsers send one
-_OPENS = re.compile(rb"GET [^\r\n]* HTTP/1\.1\r\n|HTTP/1\.1 101[ \r]")
-_UPGRADE = re.compile(rb"\nUpgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
-_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
-_FIRST = frozenset({0x81, 0x82, 0x01, 0x02})  # a message begins: s.5.2, FIN and opcode, no extension bits
-_SIP = re.compile(rb"SIP/2\.0 |[A-Z]{3,16} [^\r\n]{1,8192} SIP/2\.0\r?\n")
+_MAX_PARTS: Final = 1024  # frames of one message; browsers send one
+_OPENS: Final = re.compile(rb"GET [^\r\n]* HTTP/1\.1\r\n|HTTP/1\.1 101[ \r]")
+_UPGRADE: Final = re.compile(rb"\nUpgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
+_CONTINUATION: Final = 0
+_TEXT: Final = 1
+_BINARY: Final = 2
+_CLOSE: Final = 8
+# a message begins: s.5.2, FIN and opcode, no extension bits
+_FIRST: Final = frozenset({0x81, 0x82, 0x01, 0x02})
+_SIP: Final = re.compile(rb"SIP/2\.0 |[A-Z]{3,16} [^\r\n]{1,8192} SIP/2\.0\r?\n")
 
 
 class WebSocketError(ValueError):

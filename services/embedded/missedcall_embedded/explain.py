@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from shutil import get_terminal_size
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_classifier.rules import RULES
 from missedcall_schemas.records import CaptureBatch, Evidence, Verdict
 
@@ -47,7 +48,9 @@ def main(args: argparse.Namespace) -> int:
     joins = Joins(policy)
     with Progress() as progress:
         batches = _watched(sources.batches(), search, joins)
-        for decisions in decided(Engine(policy, keep_ladders=True), batches, sources, progress):
+        engine = Engine(policy, keep_ladders=True)
+        steps = (engine.feed(batch) for batch in batches)
+        for decisions in decided(engine, steps, sources, progress):
             search.take(decisions)
     width = get_terminal_size().columns if sys.stdout.isatty() else WIDTH_OF_A_PIPE
     for number, decision in enumerate(search.found, 1):

@@ -45,7 +45,7 @@ class Joins:
             return
         if len(self._legs) >= MAX_LEGS:
             del self._legs[next(iter(self._legs))]
-        links = tuple(self._index.links(seen))
+        links = (f"call:{seen.call_id}", *self._index.links(seen))
         self._legs[seen.call_id] = (links, seen.offer.replaces, message.correlation_id)
 
     def why(self, call_id: str, legs: Mapping[str, str]) -> str:

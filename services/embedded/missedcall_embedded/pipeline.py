@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
 from missedcall_common.runtime.events import Event, emit

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from shutil import get_terminal_size
 from typing import TextIO
 
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch, MissedCall, Party, Verdict
 
 from . import table
+from .ahead import Ahead, worth
 from .policy_input import InputError, policy_of
 from .progress import Progress
 from .source import COLLECTOR, Sources
@@ -52,15 +54,22 @@ Rows = Callable[[Decision], Iterable[str]]
 def main(args: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     try:
-        engine = Engine(policy_of(args))
+        policy = policy_of(args)
     except InputError as error:
         print(table.printable_lines(str(error)), file=sys.stderr)
         return 2
-    sources = Sources(args.files, args.zone)
+    engine = Engine(policy)
+    sources: Sources | Ahead
+    if worth(args.files):
+        sources = Ahead(args.files, args.zone, policy)
+        steps = (engine.feed_read(batch) for batch in sources.batches())
+    else:
+        sources = Sources(args.files, args.zone)
+        steps = (engine.feed(batch) for batch in sources.batches())
     tally = Tally()
     rows = json_rows(args.verdicts) if args.format == "jsonl" else table_rows(args.verdicts, sys.stdout)
     with Progress() as progress:
-        for decisions in decided(engine, sources.batches(), sources, progress):
+        for decisions in decided(engine, steps, sources, progress):
             progress.clear()
             for decision in decisions:
                 tally.take(decision)
@@ -73,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
     return complain(sources)
 
 
-def complain(sources: Sources) -> int:
+def complain(sources: Sources | Ahead) -> int:
     """Print a line per file that could not be read to its end; return the exit status that goes with it."""
     for error in sources.errors:
         print(table.printable(error), file=sys.stderr)
@@ -81,11 +90,11 @@ def complain(sources: Sources) -> int:
 
 
 def decided(
-    engine: Engine, batches: Iterable[CaptureBatch], sources: Sources, progress: Progress
+    engine: Engine, steps: Iterable[list[Decision]], sources: Sources | Ahead, progress: Progress
 ) -> Iterator[list[Decision]]:
-    """Feed ``batches`` of ``sources`` to ``engine``; yield its decisions as they are made."""
-    for batch in batches:
-        if decisions := engine.feed(batch):
+    """Yield what was decided of the batches of ``sources`` at each step of ``engine``, and at the end."""
+    for decisions in steps:
+        if decisions:
             yield decisions
         # Nobody keeps the state of a replay: what changed is forgotten, not written.
         next(engine.changes(), None)
@@ -97,7 +106,7 @@ def decided(
         yield decisions
 
 
-def reading(sources: Sources, progress: Progress) -> str:
+def reading(sources: Sources | Ahead, progress: Progress) -> str:
     """Return how far reading is: `42 %, 1,000,000 messages, 50,000/s`."""
     rate = sources.read / (time.monotonic() - progress.started)
     percent = f"{sources.share:.0%}, " if sources.share else ""

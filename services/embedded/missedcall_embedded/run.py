@@ -21,8 +21,8 @@ from contextlib import AsyncExitStack
 from importlib import metadata
 from pathlib import Path
 
-from missedcall_classifier.call import StateError
-from missedcall_classifier.engine import Decision
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.rows import StateError
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.journal_sqlite import SqliteJournal

@@ -9,9 +9,9 @@ from msgspec import msgpack
 from support import hep_calls
 from support.classifier_process import offline
 
-from missedcall_classifier.call import StateError
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
+from missedcall_classifier.rows import StateError
 from missedcall_classifier.stream.unit import FORMAT, NEXT, POISON, Format, Unit
 from missedcall_schemas.codec import decode_message, encode_batch
 

@@ -7,7 +7,7 @@ from support.captures import invite, ringing
 from support.hep_senders import CAPTURED_MS, chunk, frame, kamailio_v1, kamailio_v3
 
 from missedcall_collector.correlation import CorrelationRules
-from missedcall_collector.hep import HepPacket
+from missedcall_collector.hep import HepPacket, encode
 from missedcall_collector.intake import AHEAD_MS, CAUSES, MAX_CALL_ID, Intake
 from missedcall_common.runtime.counters import meaning
 
@@ -144,21 +144,21 @@ def test_old_messages_from_an_agents_buffer_keep_their_time():
 def test_each_of_several_keys_opens(key):
     intake = Intake(auth_keys=[b"old", b"new"])
 
-    assert len(intake.from_hep(HepPacket(payload=invite(), auth_key=key), NOW)) == 1
+    assert len(intake.from_frame(encode(HepPacket(payload=invite(), auth_key=key)), NOW)) == 1
 
 
 @pytest.mark.parametrize("key", [b"", b"wrong", b"newer"])
 def test_a_wrong_key_is_counted(key):
     intake = Intake(auth_keys=[b"old", b"new"])
 
-    assert intake.from_hep(HepPacket(payload=invite(), auth_key=key), NOW) == []
+    assert intake.from_frame(encode(HepPacket(payload=invite(), auth_key=key)), NOW) == []
     assert intake.counts == {"auth": 1}
 
 
 def test_other_protocols_in_hep_are_not_sip():
     intake = Intake()
 
-    assert intake.from_hep(HepPacket(payload=b"{}", protocol_type=5), NOW) == []
+    assert intake.from_frame(encode(HepPacket(payload=b"{}", protocol_type=5)), NOW) == []
     assert intake.counts == {"not-sip": 1}
 
 
@@ -166,7 +166,7 @@ def test_several_messages_in_one_frame_are_all_read():
     body = b"v=0\r\nm=audio 1 RTP/AVP 0\r\n"
     joined = invite("a", body=body) + ringing("a") + invite("b")
 
-    messages = Intake().from_hep(HepPacket(payload=joined, ip_protocol=6), NOW)
+    messages = Intake().from_frame(encode(HepPacket(payload=joined, ip_protocol=6)), NOW)
 
     assert [m.call_id for m in messages] == ["a", "a", "b"]
     assert [m.head.split(b" ", 1)[0] for m in messages] == [b"INVITE", b"SIP/2.0", b"INVITE"]
@@ -175,13 +175,13 @@ def test_several_messages_in_one_frame_are_all_read():
 def test_a_message_that_quotes_another_is_one():
     quoted = invite("a", "Content-Type: message/sipfrag", body=b"SIP/2.0 200 OK\r\n", method="INFO")
 
-    (message,) = Intake().from_hep(HepPacket(payload=quoted), NOW)
+    (message,) = Intake().from_frame(encode(HepPacket(payload=quoted)), NOW)
 
     assert message.call_id == "a"
 
 
 def test_zeros_behind_the_message_are_no_message():
-    (message,) = Intake().from_hep(HepPacket(payload=invite() + b"\0" * 8), NOW)
+    (message,) = Intake().from_frame(encode(HepPacket(payload=invite() + b"\0" * 8)), NOW)
 
     assert message.head == invite()
 

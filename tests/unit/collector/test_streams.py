@@ -38,7 +38,7 @@ def test_messages_belong_to_their_connection():
     streams = Streams(Counter())
     tcp = b"\x13\xc4\x13\xc5" + bytes(8) + b"\x50\x18" + bytes(6) + invite()
 
-    assert streams.segment(A, B, tcp, 0) == [((A, 5060, B, 5061), "tcp", invite())]
+    assert streams.segment(A, B, tcp, 0) == [("192.0.2.1:5060", "192.0.2.2:5061", "tcp", invite())]
 
 
 def test_connections_do_not_mix(wire):
@@ -48,6 +48,23 @@ def test_connections_do_not_mix(wire):
     wire.close()
 
     assert wire.messages == [invite("a"), invite("b")]
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        invite("large").replace(b"Content-Length: ", b"Content-Length: 300000\r\nX-Was: ") + b"x" * 300_000,
+        invite("large").replace(b"\r\n\r\n", b"\r\nX-Padding: " + b"x" * 100_000 + b"\r\n\r\n"),
+    ],
+    ids=["body", "head"],
+)
+def test_a_message_over_the_limit_costs_nothing_that_follows(wire, large):
+    data = invite("a") + large + invite("b") + ringing()
+    for at in range(0, len(data), 1000):
+        wire.send(data[at : at + 1000], 1 + at)
+    wire.close()
+
+    assert [wire.messages[0], *wire.messages[-2:]] == [invite("a"), invite("b"), ringing()]
 
 
 def test_a_lost_segment_costs_the_message_it_belonged_to(wire):

@@ -1,16 +1,15 @@
 import pytest
 from support.sip_text import head, message
 
+from missedcall_common.sip.field import ERRORS, KEPT_BYTES, KEPT_LINES, MAX_VALUE_CHARS, Lines
 from missedcall_common.sip.message import (
-    ERRORS,
     MAX_HEAD_BYTES,
     MAX_HEADER_LINES,
     MAX_METHOD_CHARS,
-    MAX_VALUE_CHARS,
     SipError,
     parse,
 )
-from missedcall_common.sip.names import MAX_NAME_CHARS
+from missedcall_common.sip.names import MAX_NAME_CHARS, UNREAD
 
 INVITE = "INVITE sip:bob@example.com SIP/2.0"
 COMPACT_FORMS = {
@@ -108,7 +107,61 @@ def test_an_error_names_nobody(line):
 
 @pytest.mark.parametrize(("short", "long"), COMPACT_FORMS.items())
 def test_a_compact_form_is_its_long_name(short, long):
-    assert head(f"{short}: x", f"{short.upper()}: y").headers == {long: ["x", "y"]}
+    kept = {} if long in UNREAD else {long: ["x", "y"]}
+
+    assert head(f"{short}: x", f"{short.upper()}: y").headers == kept
+    assert head(f"{long}: x", f"{long.upper()}: y").headers == kept
+
+
+@pytest.mark.parametrize("name", ["User-Agent", "USER-AGENT", "user-agent", "uSeR-aGeNt", "User-Agent \t"])
+def test_what_nobody_reads_is_not_kept_and_no_loss(name):
+    read = head("To: x", f"{name}: y", " and more of it", "From: z")
+
+    assert (read.headers, read.skipped) == ({"to": ["x"], "from": ["z"]}, 0)
+
+
+def test_a_line_that_is_too_long_is_a_loss_even_if_nobody_reads_it():
+    read = head("User-Agent: " + "x" * MAX_VALUE_CHARS, " more", "To: x")
+
+    assert (read.headers, read.skipped) == ({"to": ["x"]}, 2)
+
+
+def test_equal_lines_are_as_many_headers():
+    assert head("Via: a", "Via: a", "To: x", "Via: a").headers == {"via": ["a", "a", "a"], "to": ["x"]}
+
+
+def test_a_fold_changes_no_equal_line():
+    assert head("Via: a", "Via: a", " b", "Via: a").headers == {"via": ["a", "a b", "a"]}
+    assert head("Via: a", " b", "Via: a").headers == {"via": ["a b", "a"]}
+
+
+def field(lines, line):
+    return lines.late.get(line) or lines.read(line)
+
+
+def test_a_line_of_late_is_the_same_object():
+    lines = Lines()
+
+    assert field(lines, b"To: x\r") is field(lines, b"To: x\r")
+
+
+def test_only_the_lines_of_late_are_remembered():
+    lines = Lines()
+    first = field(lines, b"To: first\r")
+    often = field(lines, b"To: often\r")
+    for number in range(KEPT_LINES * 2):
+        field(lines, b"To: %d\r" % number)
+        assert field(lines, b"To: often\r") is often
+        assert len(lines.late) <= KEPT_LINES
+
+    assert field(lines, b"To: first\r") is not first
+
+
+def test_a_long_line_is_not_remembered():
+    lines = Lines()
+    line = b"To: " + b"x" * KEPT_BYTES
+
+    assert field(lines, line) is not field(lines, line)
 
 
 def test_names_are_read_in_any_case_and_with_blanks_before_the_colon():

@@ -3,7 +3,6 @@ from support.sip_text import head
 
 from missedcall_common.sip.reason import (
     MAX_REASONS,
-    Diagnostic,
     Reason,
     parse_diagnostics,
     parse_reasons,
@@ -69,16 +68,16 @@ def test_a_diagnostic_is_read():
         'ms-diagnostics: 5002;reason="Request was cancelled; by app";source="fe.example.com";AppUri="http://x"'
     )
 
-    assert parse_diagnostics(read) == [
-        Diagnostic(
-            5002,
-            "",
-            "Request was cancelled; by app",
-            "fe.example.com",
-            {"reason": "Request was cancelled; by app", "source": "fe.example.com", "appuri": "http://x"},
-            "ms-diagnostics",
-        )
-    ]
+    (found,) = parse_diagnostics(read)
+
+    assert (found.id, found.sub, found.reason, found.source, found.params, found.header) == (
+        5002,
+        "",
+        "Request was cancelled; by app",
+        "fe.example.com",
+        {"reason": "Request was cancelled; by app", "source": "fe.example.com", "appuri": "http://x"},
+        "ms-diagnostics",
+    )
 
 
 def test_diagnostics_come_from_three_headers():

@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from missedcall_classifier.call import StateError
-from missedcall_classifier.engine import Decision, Engine
+from missedcall_classifier.decision import Decision
+from missedcall_classifier.engine import Engine
 from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
+from missedcall_classifier.rows import StateError
 from missedcall_schemas import cloudevents, codec
 from missedcall_schemas.codec import CodecError
 from missedcall_schemas.records import CaptureBatch, SipMessage

@@ -5,42 +5,61 @@ Rule 2: a response asserts the called side (RFC 3325 s.5), so of a response only
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, final
 
-from .grammar import NameAddr, parse_name_addr, split_all
+from mypy_extensions import mypyc_attr
+
+from .grammar import NameAddr, parse_name_addr, split_all, split_name_addr
 from .message import SipHead
 from .uri import CACHED_CHARS, SipUri, address_of_record, parse_uri, telephone_number
 
 
-class Identity(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Identity:
     """The caller as far as the signalling names him."""
 
-    uri: str
-    """Address of record; "" if anonymous or unusable."""
-    number: str
-    """Telephone number, visual separators removed; "" if there is none."""
-    display_name: str
-    """As signalled: never to be trusted."""
-    anonymous: bool
-    source: str
-    """`p-asserted-identity`, `remote-party-id`, `from`, or "" if nobody is named."""
+    __slots__ = ("anonymous", "display_name", "number", "source", "uri")
+
+    def __init__(self, uri: str, number: str, display_name: str, anonymous: bool, source: str) -> None:
+        self.uri: Final = uri
+        """Address of record; "" if anonymous or unusable."""
+        self.number: Final = number
+        """Telephone number, visual separators removed; "" if there is none."""
+        self.display_name: Final = display_name
+        """As signalled: never to be trusted."""
+        self.anonymous: Final = anonymous
+        self.source: Final = source
+        """`p-asserted-identity`, `remote-party-id`, `from`, or "" if nobody is named."""
+
+    def _parts(self) -> tuple[str, str, str, bool, str]:
+        return self.uri, self.number, self.display_name, self.anonymous, self.source
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash((self.uri, self.display_name))
+
+    def __repr__(self) -> str:
+        return f"Identity{self._parts()!r}"
 
 
-ANONYMOUS = Identity("", "", "", anonymous=True, source="")
-NOBODY = Identity("", "", "", anonymous=False, source="")
+ANONYMOUS: Final = Identity("", "", "", anonymous=True, source="")
+NOBODY: Final = Identity("", "", "", anonymous=False, source="")
 
-HIDING = frozenset({"id", "user", "header", "session", "history"})
+HIDING: Final = frozenset({"id", "user", "header", "session", "history"})
 """Values of Privacy that ask for the caller's name not to be shown (RFC 3323 s.4.2, RFC 3325 s.9.3)."""
 
 
 # A Remote-Party-ID's privacy that lets the URI be shown. All else hides it: `full`, `uri`, `name,uri`, and the
 # `yes` of old exchanges.
-_SHOWN = frozenset({"", "off", "no", "none", "name", "ipaddr"})
+_SHOWN: Final = frozenset({"", "off", "no", "none", "name", "ipaddr"})
 
 
 def privacy(head: SipHead) -> frozenset[str]:
     """Return the values of Privacy in lower case."""
-    values = head.headers.get("privacy")
+    values = head.all("privacy")
     if not values:
         return frozenset()
     words = ";".join(values).replace(",", ";").lower().split(";")
@@ -53,7 +72,7 @@ def _is_anonymous(uri: SipUri) -> bool:
 
 
 def _from(value: str) -> Identity:
-    display_name, text, _ = parse_name_addr(value)
+    display_name, text, _ = split_name_addr(value)
     uri = parse_uri(text)
     if _is_anonymous(uri):
         return ANONYMOUS
@@ -65,7 +84,7 @@ def _from(value: str) -> Identity:
     )
 
 
-_cached_from = lru_cache(maxsize=4096)(_from)  # every message of a call carries the same From
+_cached_from: Final = lru_cache(maxsize=4096)(_from)  # every message of a call carries the same From
 
 
 def caller_identity(head: SipHead) -> Identity:
@@ -77,28 +96,32 @@ def caller_identity(head: SipHead) -> Identity:
         return ANONYMOUS
     if head.status:
         return identity
-    headers = head.headers
-    if "privacy" in headers and not HIDING.isdisjoint(privacy(head)):
+    fields = head.fields
+    if "privacy" in fields and not HIDING.isdisjoint(privacy(head)):
         return ANONYMOUS
-    for header, read in (("p-asserted-identity", _asserted), ("remote-party-id", _remote_party)):
-        if header in headers:
-            better = read([parse_name_addr(value) for value in split_all(headers[header])])
-            if better is not None:
-                return better
+    if "p-asserted-identity" in fields:
+        better = _asserted(split_all(head.all("p-asserted-identity")))
+        if better is not None:
+            return better
+    if "remote-party-id" in fields:
+        better = _remote_party([parse_name_addr(value) for value in split_all(head.all("remote-party-id"))])
+        if better is not None:
+            return better
     return identity
 
 
-def _asserted(values: list[NameAddr]) -> Identity | None:
+def _asserted(values: list[str]) -> Identity | None:
     """Join the SIP URI and the tel URI that may stand side by side (RFC 3325 s.9.1)."""
     uri = number = display_name = ""
     for value in values:
-        parsed = parse_uri(value.uri)
+        name, text, _ = split_name_addr(value)
+        parsed = parse_uri(text)
         address = address_of_record(parsed)
         if address and (not uri or (uri[:4] == "tel:" and address[:4] == "sip:")):
             uri = address
         if parsed.scheme == "tel" or not number:
             number = telephone_number(parsed) or number
-        display_name = display_name or value.display_name
+        display_name = display_name or name
     return Identity(uri, number, display_name, anonymous=False, source="p-asserted-identity") if uri else None
 
 

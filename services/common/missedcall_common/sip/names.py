@@ -2,16 +2,18 @@
 
 Rule 1: a header has one name, the long form in lower case, however it was written (RFC 3261 s.7.3.1, s.7.3.3).
 Rule 2: the usual spellings are looked up; only unusual ones are worked out, once.
+Rule 3: what says nothing about a call and can name no other one is recognised, and not kept.
 """
 
 import re
 from functools import lru_cache
+from typing import Final
 
-MAX_NAME_CHARS = 128
+MAX_NAME_CHARS: Final = 128
 """One header's name; RFC 4475 s.3.1.1.7 sends one of 92. Above: nobody's names fill the name cache."""
 
 # RFC 3261 s.7.3.3 and the registry's later compact forms.
-COMPACT = {
+COMPACT: Final[dict[str, str]] = {
     "a": "accept-contact",  # RFC 3841
     "b": "referred-by",  # RFC 3892
     "c": "content-type",
@@ -36,39 +38,45 @@ COMPACT = {
 
 # fmt: off
 _USUAL = (
-    "Accept", "Accept-Contact", "Accept-Encoding", "Accept-Language", "Alert-Info", "Allow", "Allow-Events",
-    "Answer-Mode", "Authorization", "Call-ID", "Call-Info", "Contact", "Content-Disposition",
-    "Content-Encoding", "Content-Language", "Content-Length", "Content-Type", "CSeq", "Date", "Diversion",
-    "Event", "Expires", "From", "History-Info", "Identity", "In-Reply-To", "Join", "Max-Forwards",
-    "MIME-Version", "Min-Expires", "Min-SE", "Organization", "P-Access-Network-Info", "P-Asserted-Identity",
-    "P-Called-Party-ID", "P-Charging-Vector", "P-Preferred-Identity", "Path", "Priority", "Privacy",
-    "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Require", "RAck", "RSeq", "Reason", "Record-Route",
-    "Refer-To", "Referred-By", "Reject-Contact", "Remote-Party-ID", "Replaces", "Request-Disposition",
-    "Require", "Retry-After", "Route", "Server", "Service-Route", "Session-Expires", "Session-ID",
-    "Subject", "Subscription-State", "Supported", "Timestamp", "To", "Unsupported", "User-Agent", "Via",
-    "Warning", "WWW-Authenticate", "ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics",
-    "ms-conversation-id", "X-CID", "X-Call-ID",
+    "Accept-Contact", "Alert-Info", "Answer-Mode", "Call-ID", "Call-Info", "Contact", "Content-Length",
+    "Content-Type", "CSeq", "Diversion", "From", "History-Info", "Identity", "In-Reply-To", "Join",
+    "Organization", "P-Asserted-Identity", "P-Called-Party-ID", "P-Charging-Vector", "P-Preferred-Identity",
+    "Priority", "Privacy", "Reason", "Refer-To", "Referred-By", "Reject-Contact", "Remote-Party-ID",
+    "Replaces", "Request-Disposition", "Session-ID", "Subject", "To", "Via", "Warning", "ms-diagnostics",
+    "ms-diagnostics-public", "ms-client-diagnostics", "ms-conversation-id", "X-CID", "X-Call-ID",
+)
+_UNREAD = (
+    "Accept", "Accept-Encoding", "Accept-Language", "Allow", "Allow-Events", "Authorization",
+    "Content-Disposition", "Content-Encoding", "Content-Language", "Date", "Event", "Expires", "Max-Forwards",
+    "MIME-Version", "Min-Expires", "Min-SE", "P-Access-Network-Info", "Path", "Proxy-Authenticate",
+    "Proxy-Authorization", "Proxy-Require", "RAck", "RSeq", "Record-Route", "Require", "Retry-After", "Route",
+    "Server", "Service-Route", "Session-Expires", "Subscription-State", "Supported", "Timestamp",
+    "Unsupported", "User-Agent", "WWW-Authenticate",
 )
 # fmt: on
+
+UNREAD: Final[frozenset[str]] = frozenset(name.lower() for name in _UNREAD)
+"""What nobody here reads, but nearly every message carries. A header is no longer of these once something reads it;
+none may be that could carry another call's Call-ID (`correlation_headers`)."""
 
 
 def _spellings() -> dict[str, str]:
     known = {}
-    for name in _USUAL:
+    for name in (*_USUAL, *_UNREAD):
         for spelling in (name, name.lower(), name.upper(), name.title()):
-            known[spelling] = name.lower()
+            known[spelling] = "" if name in _UNREAD else name.lower()
     for short, long in COMPACT.items():
-        known[short] = known[short.upper()] = long
+        known[short] = known[short.upper()] = "" if long in UNREAD else long
     return known
 
 
-KNOWN = _spellings()
-"""Usual spelling -> name."""
-TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+KNOWN: Final[dict[str, str]] = _spellings()
+"""Usual spelling -> name; "" for one of `UNREAD`."""
+TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 """RFC 3261 s.25.1 token."""
 
 # fmt: off
-METHODS = frozenset({
+METHODS: Final[frozenset[str]] = frozenset({
     "ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS",
     "PRACK", "PUBLISH", "REFER", "REGISTER", "SERVICE", "SUBSCRIBE", "UPDATE",
 })

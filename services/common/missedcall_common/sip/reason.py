@@ -5,52 +5,82 @@ Rule 2: a value that carries no number one could decide on says nothing, and is 
 """
 
 import re
-from typing import NamedTuple
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from .grammar import number, parse_params, split_all, unquote
 from .message import SipHead
 from .names import TOKEN
 
-MAX_REASONS = 16
+MAX_REASONS: Final = 16
 """Reasons read per message; a proxy that merges forks writes one per protocol and fork."""
 
 
-class Reason(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Reason:
     """One reason-value of RFC 3326."""
 
-    protocol: str
-    """Upper case: `SIP`, `Q.850`, ..."""
-    cause: int
-    """0 if absent or unreadable; Q.850 has a cause 0 too, which means as little."""
-    text: str
+    __slots__ = ("cause", "protocol", "text")
+
+    def __init__(self, protocol: str, cause: int, text: str) -> None:
+        self.protocol: Final = protocol
+        """Upper case: `SIP`, `Q.850`, ..."""
+        self.cause: Final = cause
+        """0 if absent or unreadable; Q.850 has a cause 0 too, which means as little."""
+        self.text: Final = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reason) and (self.protocol, self.cause, self.text) == (
+            other.protocol,
+            other.cause,
+            other.text,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.protocol, self.cause, self.text))
+
+    def __repr__(self) -> str:
+        return f"Reason({self.protocol!r}, {self.cause}, {self.text!r})"
 
 
-class Diagnostic(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class Diagnostic:
     """One of Lync's diagnostic headers: `5002;reason="Request was cancelled";source="fe.example.com"`."""
 
-    id: int
-    sub: str
-    """What follows the dot in `13004.1`; "" mostly."""
-    reason: str
-    source: str
-    params: dict[str, str]
-    """All parameters, names in lower case (`appuri`, `component`, `hresult` ...)."""
-    header: str
-    """`ms-diagnostics`, `ms-diagnostics-public` or `ms-client-diagnostics`."""
+    __slots__ = ("header", "id", "params", "reason", "source", "sub")
+
+    def __init__(self, id_: int, sub: str, params: dict[str, str], header: str) -> None:
+        self.id: Final = id_
+        self.sub: Final = sub
+        """What follows the dot in `13004.1`; "" mostly."""
+        self.reason: Final = params.get("reason", "")
+        self.source: Final = params.get("source", "")
+        self.params: Final = params
+        """All parameters, names in lower case (`appuri`, `component`, `hresult` ...)."""
+        self.header: Final = header
+        """`ms-diagnostics`, `ms-diagnostics-public` or `ms-client-diagnostics`."""
 
 
-class SipWarning(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class SipWarning:
     """One warning-value (RFC 3261 s.20.43)."""
 
-    code: int
-    text: str
-    agent: str
+    __slots__ = ("agent", "code", "text")
+
+    def __init__(self, code: int, text: str, agent: str) -> None:
+        self.code: Final = code
+        self.text: Final = text
+        self.agent: Final = agent
 
 
-DIAGNOSTIC_HEADERS = ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics")
+DIAGNOSTIC_HEADERS: Final = ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics")
 
-_CAUSE = re.compile(r"([0-9]{1,4})(?![0-9])")  # `200 text=...`: some forget the semicolon
-_ID = re.compile(r"([0-9]{1,9})(?:\.([0-9A-Za-z.]{1,32}))?")
+_CAUSE: Final = re.compile(r"([0-9]{1,4})(?![0-9])")  # `200 text=...`: some forget the semicolon
+_ID: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9A-Za-z.]{1,32}))?")
 
 
 def parse_reasons(values: list[str]) -> list[Reason]:
@@ -71,23 +101,14 @@ def parse_diagnostics(head: SipHead) -> list[Diagnostic]:
     """Read the three diagnostic headers, the enterprise's own first."""
     found = []
     for header in DIAGNOSTIC_HEADERS:
-        if header not in head.headers:
+        if header not in head.fields:
             continue
-        for value in split_all(head.headers[header])[:MAX_REASONS]:
+        for value in split_all(head.all(header))[:MAX_REASONS]:
             text, _, rest = value.partition(";")
             match = _ID.fullmatch(text.strip())
             if match:
                 params = parse_params(rest)
-                found.append(
-                    Diagnostic(
-                        int(match[1]),
-                        match[2] or "",
-                        params.get("reason", ""),
-                        params.get("source", ""),
-                        params,
-                        header,
-                    )
-                )
+                found.append(Diagnostic(int(match[1]), match[2] or "", params, header))
     return found
 
 

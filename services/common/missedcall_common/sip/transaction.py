@@ -1,16 +1,15 @@
 """What tells transactions apart: Via with its branch, and CSeq (RFC 3261 s.17.1.3, s.17.2.3)."""
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from .grammar import number, parse_params, split_all, split_values
+from .field import Field
+from .grammar import parse_params, split_all, split_values
 from .message import SipHead
+from .texts import TEXTS
 
-MAGIC = "z9hG4bK"
+MAGIC: Final = "z9hG4bK"
 """Begins every branch that is unique by itself (RFC 3261 s.8.1.1.7)."""
-
-MAX_CSEQ = 2**32
-"""RFC 3261 s.8.1.1.5 allows up to 2**31; some peers count on to 32 bits."""
 
 
 class Via(NamedTuple):
@@ -26,8 +25,8 @@ class Via(NamedTuple):
 
 
 # Blanks may stand around each slash (RFC 4475 s.3.1.1.1).
-_VIA = re.compile(r"\s*SIP\s*/[^/;]*/\s*([^\s;/]+)\s*([^;]*)(.*)", re.IGNORECASE | re.DOTALL)
-_PLAIN_BRANCH = f";branch={MAGIC}"
+_VIA: Final = re.compile(r"\s*SIP\s*/[^/;]*/\s*([^\s;/]+)\s*([^;]*)(.*)", re.IGNORECASE | re.DOTALL)
+_PLAIN_BRANCH: Final = ";branch=z9hG4bK"
 
 
 def _parse_via(text: str) -> Via | None:
@@ -44,12 +43,12 @@ def parse_vias(head: SipHead) -> list[Via]:
 
 
 def _branch_id(value: str) -> str:
-    if '"' not in value:
-        at = value.find(_PLAIN_BRANCH)
-        if at >= 0:
-            branch = value[at + 8 :].partition(";")[0].rstrip()
-            if len(branch) > len(MAGIC):
-                return branch
+    at = value.find(_PLAIN_BRANCH)
+    if at >= 0 and '"' not in value:
+        end = value.find(";", at + 15)
+        branch = (value[at + 8 :] if end < 0 else value[at + 8 : end]).rstrip()
+        if len(branch) > 7:
+            return branch
     via = _parse_via(value)
     if via is None:
         return ""
@@ -65,22 +64,33 @@ def branches(head: SipHead) -> tuple[str, str, int]:
     That is the branch, or `sent-by/branch` where the peer is of RFC 2543 and the branch alone may repeat
     (RFC 3261 s.17.2.3); "" where there is no such Via.
     """
-    lines = head.all("via")
-    if not lines:
+    field = head.fields.get("via")
+    if field is None:
         return "", "", 0
-    values: list[str] = []
-    for line in lines:
-        if "," in line:
-            values += [value for value in split_values(line) if value[:3].upper() == "SIP"]
+    found = _branches_of(field)
+    if head.more:
+        for each in head.more:
+            if each.name == "via":
+                found += _branches_of(each)
+    count = len(found)
+    return found[0] if count else "", found[1] if count > 1 else "", count
+
+
+def _branches_of(via: Field) -> tuple[str, ...]:
+    """Return what identifies the transaction of each Via in a line."""
+    found = via.branches
+    if found is None:
+        value = via.value
+        if "," in value:
+            values = [each for each in split_values(value) if each[:3].upper() == "SIP"]
+            found = tuple([TEXTS.one(_branch_id(each)) for each in values])
         else:
-            values.append(line)
-    second = _branch_id(values[1]) if len(values) > 1 else ""
-    return (_branch_id(values[0]) if values else ""), second, len(values)
+            found = (TEXTS.one(_branch_id(value)),)
+        via.branches = found
+    return found
 
 
 def cseq(head: SipHead) -> tuple[int, str]:
     """Return CSeq number and method; -1 for a number that is missing or impossible, "" for no method."""
-    words = head.first("cseq").split()
-    if len(words) < 2:
-        return (number(words[0], MAX_CSEQ) if words else -1), ""
-    return number(words[0], MAX_CSEQ), words[1].upper()
+    field = head.fields.get("cseq")
+    return (-1, "") if field is None else (field.number, field.method)

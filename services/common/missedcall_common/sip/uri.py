@@ -9,125 +9,167 @@ Rule 3: escapes are normalised and never interpreted further (RFC 3261 s.19.1.4)
 import ipaddress
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, final
 from urllib.parse import quote
 
-MAX_PARAMS = 64
+from mypy_extensions import mypyc_attr
+
+MAX_PARAMS: Final = 64
 """Parameters read per URI or header value; honest ones have up to 10. Above: `;;;;` costs memory."""
 
-CACHED_CHARS = 256
+CACHED_CHARS: Final = 256
 """URIs up to this length are remembered, so that the cache cannot be filled with megabytes."""
 
 
-class SipUri(NamedTuple):
+@final
+@mypyc_attr(acyclic=True)
+class SipUri:
     """The parts of a URI as received; nothing is unescaped."""
 
-    scheme: str
-    """Lower case; "" if the text had none."""
-    user: str
-    """Without password and user parameters; the number of a `tel:`, the rest of any other scheme."""
-    host: str
-    """As received, IPv6 in brackets; "" if there is none."""
-    port: int
-    """0 if absent or impossible."""
-    params: dict[str, str]
-    """URI parameters, for `tel:` the number's; names in lower case, "" for a flag."""
-    headers: str
-    """What follows the question mark, still escaped."""
-    userinfo_params: dict[str, str]
-    """Parameters inside the user part (`;ext=`, `;phone-context=`, RFC 3261 s.19.1.6)."""
+    __slots__ = ("headers", "host", "params", "port", "scheme", "user", "userinfo_params")
+
+    def __init__(
+        self,
+        scheme: str,
+        user: str,
+        host: str,
+        port: int,
+        params: dict[str, str],
+        headers: str,
+        userinfo_params: dict[str, str],
+    ) -> None:
+        self.scheme: Final = scheme
+        """Lower case; "" if the text had none."""
+        self.user: Final = user
+        """Without password and user parameters; the number of a `tel:`, the rest of any other scheme."""
+        self.host: Final = host
+        """As received, IPv6 in brackets; "" if there is none."""
+        self.port: Final = port
+        """0 if absent or impossible."""
+        self.params: Final = params
+        """URI parameters, for `tel:` the number's; names in lower case, "" for a flag."""
+        self.headers: Final = headers
+        """What follows the question mark, still escaped."""
+        self.userinfo_params: Final = userinfo_params
+        """Parameters inside the user part (`;ext=`, `;phone-context=`, RFC 3261 s.19.1.6)."""
+
+    def _parts(self) -> tuple[str, str, str, int, dict[str, str], str, dict[str, str]]:
+        return (
+            self.scheme,
+            self.user,
+            self.host,
+            self.port,
+            self.params,
+            self.headers,
+            self.userinfo_params,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SipUri) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash((self.scheme, self.user, self.host))
+
+    def __repr__(self) -> str:
+        return f"SipUri{self._parts()!r}"
 
 
-_EMPTY = SipUri("", "", "", 0, {}, "", {})
-_SIP = ("sip", "sips", "")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
-_TAIL = re.compile(r"[;?]")
-_HOST = re.compile(r"[^\x00-\x20\x7f@,;:?&=%\"'<>()\[\]/\\]+")
-_SEPARATORS = str.maketrans("", "", "-.() ")  # RFC 3966 s.3 visual-separator, and the blanks people type
-_DIGITS = re.compile(r"\+?[*#]*[0-9][0-9*#]*")
-_SPACED_DIGITS = re.compile(r"\+?[*#(]*[0-9][0-9\-.() *#]*")
-_LOCAL_DIGITS = re.compile(r"[0-9A-Fa-f*#\-.() ]+")  # RFC 3966 s.3 local-number-digits
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_HOST: Final = re.compile(r"[^\x00-\x20\x7f@,;:?&=%\"'<>()\[\]/\\]+")
+_SEPARATORS: Final = str.maketrans(
+    "", "", "-.() "
+)  # RFC 3966 s.3 visual-separator, and the blanks people type
+_DIGITS: Final = re.compile(r"\+?[*#]*[0-9][0-9*#]*")
+_SPACED_DIGITS: Final = re.compile(r"\+?[*#(]*[0-9][0-9\-.() *#]*")
+_LOCAL_DIGITS: Final = re.compile(r"[0-9A-Fa-f*#\-.() ]+")  # RFC 3966 s.3 local-number-digits
 # RFC 3261 s.25.1 unreserved: what %HH may be replaced by without changing the meaning (s.19.1.4).
-_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
-_CONTEXT = re.compile(r"\+?[A-Za-z0-9.\-]{1,255}")
-_URN = re.compile(r"[A-Za-z0-9:.\-]{1,64}")
-_USER_CHARS = "-_.!~*'()&=+$,;?/"
-_PLAIN_USER = re.compile(rf"[A-Za-z0-9{re.escape(_USER_CHARS)}]+")  # RFC 3261 s.25.1 user without escapes
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
+_CONTEXT: Final = re.compile(r"\+?[A-Za-z0-9.\-]{1,255}")
+_URN: Final = re.compile(r"[A-Za-z0-9:.\-]{1,64}")
+_USER_CHARS: Final = "-_.!~*'()&=+$,;?/"
+_PLAIN_USER: Final = re.compile(
+    rf"[A-Za-z0-9{re.escape(_USER_CHARS)}]+"
+)  # RFC 3261 s.25.1 user without escapes
+_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 def _pairs(text: str) -> dict[str, str]:
     """Read `a=b;c`; the first of two equal names counts."""
     found: dict[str, str] = {}
-    for piece in text.split(";", MAX_PARAMS)[:MAX_PARAMS]:
-        name, _, value = piece.partition("=")
-        name = name.strip().lower()
-        if name and name not in found:
-            found[name] = value.strip()
+    if text:
+        for piece in text.split(";", MAX_PARAMS)[:MAX_PARAMS]:
+            name, _, value = piece.partition("=")
+            name = name.strip().lower()
+            if name and name not in found:
+                found[name] = value.strip()
     return found
 
 
 def parse_uri(text: str) -> SipUri:
     """Take `text` apart; a text without a scheme counts as a SIP URI if it has an `@`."""
     text = text.strip(" \t<>")
-    match = _SCHEME.match(text)
-    scheme = match[1].lower() if match else ""
-    if match and scheme in ("sip", "sips"):
-        rest = text[match.end() :]
-    elif match and scheme == "tel":
-        rest, _, headers = text[match.end() :].partition("?")  # not in RFC 3966, but in History-Info
-        number, _, params = rest.partition(";")
-        return SipUri("tel", number.strip(), "", 0, _pairs(params) if params else {}, headers, {})
-    elif "@" in text and not match:
-        rest = text
-    elif match:
-        return SipUri(scheme, text[match.end() :], "", 0, {}, "", {})
+    if text.startswith("sip:"):
+        scheme, rest = "sip", text[4:]
     else:
-        return _EMPTY
+        match = _SCHEME.match(text)
+        scheme = match[1].lower() if match else ""
+        rest = text[match.end() :] if match else text
+        if scheme == "tel":
+            rest, _, headers = rest.partition("?")  # not in RFC 3966, but in History-Info
+            number, _, context = rest.partition(";")
+            return SipUri("tel", number.strip(), "", 0, _pairs(context), headers, {})
+        if match and scheme not in ("sip", "sips"):
+            return SipUri(scheme, rest, "", 0, {}, "", {})
+        if not match and "@" not in text:
+            return SipUri("", "", "", 0, {}, "", {})
 
     # `;` and `?` are legal in a user part (RFC 3261 s.25.1 user-unreserved), `@` is not, but it is seen both
     # there (`user@domain@proxy`) and in parameters (`;target=sip:user@domain`).
-    userinfo = ""
     at = rest.find("@")
+    end = len(rest)  # of host and port
+    headers = params = ""
+    question = rest.find("?", at + 1)
+    if question >= 0:
+        end = question
+        headers = rest[question + 1 :]
+    semicolon = rest.find(";", at + 1, end)
+    if semicolon >= 0:
+        params = rest[semicolon + 1 : end]
+        end = semicolon
+    user = user_params = ""
     if at >= 0:
-        tail = _TAIL.search(rest, at)
-        at = rest.rfind("@", 0, tail.start() if tail else len(rest))
-        userinfo, rest = rest[:at], rest[at + 1 :]
-    rest, _, headers = rest.partition("?")
-    hostport, _, params = rest.partition(";")
-    user, _, user_params = userinfo.partition(":")[0].partition(";")  # a colon begins the password (s.19.1.1)
-    host, port = _host_port(hostport)
-    return SipUri(
-        scheme,
-        user.strip(),
-        host,
-        port,
-        _pairs(params) if params else {},
-        headers,
-        _pairs(user_params) if user_params else {},
-    )
+        at = rest.rfind("@", at, end)
+        user = rest[:at]
+        if ":" in user:
+            user = user[: user.find(":")]  # the rest is a password (s.19.1.1)
+        if ";" in user:
+            user, _, user_params = user.partition(";")
+        user = user.strip()
+    host, port = _host_port(rest[at + 1 : end])
+    return SipUri(scheme, user, host, port, _pairs(params), headers, _pairs(user_params))
 
 
 def _host_port(text: str) -> tuple[str, int]:
     """Split `host:port`; IPv6 keeps or gets its brackets (RFC 5118 s.4.2: some peers forget them)."""
     text = text.strip()
-    if text[:1] == "[":
+    colon = text.find(":")
+    if colon < 0 and not text.startswith("["):
+        return text, 0
+    if text.startswith("["):
         host, bracket, rest = text.partition("]")
         if not bracket:
             return "", 0
         return host + bracket, _port(rest.strip()[1:])
-    host, colon, port = text.partition(":")
-    if not colon:
-        return host, 0
-    if ":" in port:
+    if text.find(":", colon + 1) >= 0:
         return (f"[{text}]", 0) if _ipv6(text) else ("", 0)
-    return host.rstrip(), _port(port)
+    return text[:colon].rstrip(), _port(text[colon + 1 :])
 
 
 def _port(text: str) -> int:
     text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65_536:
-        return int(text)
+    if text.isdigit() and len(text) <= 5 and text.isascii():
+        port = int(text)
+        return port if port < 65_536 else 0
     return 0
 
 
@@ -142,9 +184,26 @@ def _ipv6(text: str) -> str:
     return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else address.compressed
 
 
+KEPT_HOSTS: Final = 1_024
+"""Hosts that are remembered: few are in nearly every URI. Below: registered phones push the domains out."""
+
+_HOSTS: Final[dict[str, str]] = {}
+
+
 def _canonical_host(host: str) -> str:
+    known = _HOSTS.get(host)
+    if known is None:
+        known = _host(host)
+        if len(host) <= CACHED_CHARS:
+            if len(_HOSTS) >= KEPT_HOSTS:
+                _HOSTS.clear()
+            _HOSTS[host] = known
+    return known
+
+
+def _host(host: str) -> str:
     """Lower case, without the root's dot; IPv6 in its canonical spelling; "" if it cannot be a host."""
-    if host[:1] == "[":
+    if host.startswith("["):
         address = _ipv6(host[1:-1])
         return f"[{address}]" if address else ""
     host = host.lower().rstrip(".")
@@ -159,6 +218,8 @@ def _canonical_escape(match: re.Match[str]) -> str:
 
 
 def _canonical_user(user: str, *, phone: bool) -> str:
+    if user.isalnum() and user.isascii():
+        return user
     number = _as_number(user, phone=phone)
     if number:
         return number.replace("#", "%23")
@@ -173,6 +234,8 @@ def _as_number(user: str, *, phone: bool) -> str:
     Separators count only in a number that says so, by its plus sign or by `phone` (`tel:`, `;user=phone`):
     `100-2` is the second device of extension 100 in some exchanges, and not extension 1002.
     """
+    if user.isalnum() and user.isascii():
+        return user if user.isdigit() else ""
     if "%" in user:
         # `+` and `#` have to be escaped in some places, and are in others (`%2B49...`, `%2331%23`).
         user = user.replace("%2B", "+").replace("%2b", "+").replace("%23", "#").replace("%20", " ")
@@ -185,7 +248,9 @@ def _as_number(user: str, *, phone: bool) -> str:
 
 def _extension(params: dict[str, str]) -> str:
     """Return `;ext=...` with the digits of the extension (RFC 3966 s.5.3), "" if there is none."""
-    digits = params.get("ext", "").translate(_SEPARATORS)
+    if "ext" not in params:
+        return ""
+    digits = params["ext"].translate(_SEPARATORS)
     return f";ext={digits}" if digits.isascii() and digits.isdigit() else ""
 
 
@@ -196,26 +261,30 @@ def address_of_record(uri: str | SipUri) -> str:
     `;phone-context=` of a local number, which means nothing without it (RFC 3966 s.5.1.5).
     """
     if isinstance(uri, str):
-        if len(uri) <= CACHED_CHARS:
-            return _cached_address(uri)
-        uri = parse_uri(uri)
+        return _cached_address(uri) if len(uri) <= CACHED_CHARS else _address_in(uri)
     return _address(uri)
 
 
-@lru_cache(maxsize=16_384)
-def _cached_address(text: str) -> str:
+def _address_in(text: str) -> str:
     return _address(parse_uri(text))
 
 
+_cached_address: Final = lru_cache(maxsize=16_384)(_address_in)
+
+
+def _is_sip(scheme: str) -> bool:
+    return scheme in ("sip", "sips", "")
+
+
 def _address(uri: SipUri) -> str:
-    if uri.scheme in _SIP:
+    if _is_sip(uri.scheme):
         host = _canonical_host(uri.host)
         if not host:
             return ""
         if not uri.user:
             return f"sip:{host}"
         user = _canonical_user(uri.user, phone=_says_phone(uri))
-        return f"sip:{user}{_extension(uri.userinfo_params) if uri.userinfo_params else ''}@{host}"
+        return f"sip:{user}{_extension(uri.userinfo_params)}@{host}"
     if uri.scheme == "tel":
         number = _as_number(uri.user, phone=True)
         if not number and _LOCAL_DIGITS.fullmatch(uri.user):
@@ -231,7 +300,7 @@ def _address(uri: SipUri) -> str:
 
 
 def _says_phone(uri: SipUri) -> bool:
-    return uri.scheme == "tel" or uri.params.get("user", "").lower() == "phone"
+    return uri.scheme == "tel" or ("user" in uri.params and uri.params["user"].lower() == "phone")
 
 
 def telephone_number(uri: str | SipUri) -> str:
@@ -241,4 +310,4 @@ def telephone_number(uri: str | SipUri) -> str:
     """
     if isinstance(uri, str):
         uri = parse_uri(uri)
-    return _as_number(uri.user, phone=_says_phone(uri)) if uri.scheme == "tel" or uri.scheme in _SIP else ""
+    return _as_number(uri.user, phone=_says_phone(uri)) if uri.scheme == "tel" or _is_sip(uri.scheme) else ""
