@@ -60,6 +60,14 @@ compiled: $(COMPILED)  ## compile the pure cores with mypyc into build/compiled 
 $(COMPILED): $(STAMP) tools/compile.py $(CORES)
 	$(BIN)/python tools/compile.py build/compiled
 
+.PHONY: kafka-up
+kafka-up: setup  ## start a Kafka on this machine, NODES=1 or 3; prints where (Java and Maven, Debian as root)
+	@$(BIN)/python tools/kafka_nodes.py up --nodes $(or $(NODES),1)
+
+.PHONY: kafka-down
+kafka-down: setup  ## end it and delete its data
+	@$(BIN)/python tools/kafka_nodes.py down
+
 .PHONY: lab
 lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)
 	@sh tests/e2e/lab/install.sh

@@ -380,3 +380,48 @@ def test_an_empty_key_file_would_let_nobody_in(tmp_path):
 
     with pytest.raises(ValueError, match="holds no key"):
         read_auth_keys(tmp_path / "keys")
+
+
+def test_a_sender_beyond_its_share_is_dropped_over_udp_and_counted():
+    async def scenario():
+        async with listening(quiet(udp=ANY, per_source=10)) as (_, (where,), frames, counts):
+            with udp_sender(where) as sender:
+                for number in range(200):
+                    sender.send(b"%d" % number)
+                await until(lambda: counts["received"] == 200)
+            assert len(frames) + counts["dropped.source-limit"] == 200
+            assert 20 <= len(frames) < 100
+
+    asyncio.run(scenario())
+
+
+def test_a_sender_beyond_its_share_waits_over_tcp_and_loses_nothing():
+    async def scenario():
+        async with listening(quiet(tcp=ANY, per_source=100)) as (_, (where,), frames, counts):
+            loop = asyncio.get_running_loop()
+            _, writer = await asyncio.open_connection(*where)
+            writer.write(FRAME * 210)
+            await until(lambda: len(frames) == 210)
+            began = loop.time()
+            writer.write(FRAME * 5)
+            await until(lambda: len(frames) == 215)
+            assert loop.time() - began >= 0.05
+            assert counts["received"] == 215
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+
+def test_several_sockets_share_an_endpoint():
+    async def scenario():
+        async with listening(quiet(udp=ANY, udp_sockets=3)) as (_, bound, frames, counts):
+            assert len(set(bound)) == 1
+            assert len(bound) == 3
+            for number in range(40):
+                with udp_sender(bound[0]) as sender:
+                    sender.send(b"%d" % number)
+            await until(lambda: len(frames) == 40)
+            assert counts["received"] == 40
+
+    asyncio.run(scenario())

@@ -11,8 +11,8 @@ from msgspec import msgpack
 from support import hep_calls
 
 from missedcall_classifier.policy import Policy
+from missedcall_collector import clock, collecting
 from missedcall_collector.settings import ListenSettings
-from missedcall_embedded import receiver as module
 from missedcall_embedded.link import (
     BATCH,
     REPORT,
@@ -23,7 +23,7 @@ from missedcall_embedded.link import (
     receive_order,
     send_order,
 )
-from missedcall_embedded.receiver import Clock, Receiver
+from missedcall_embedded.receiver import Receiver
 from missedcall_schemas import codec
 
 PATIENCE_S = 20.0
@@ -127,10 +127,10 @@ def test_what_the_pipeline_cannot_keep_up_with_is_dropped_counted_and_leaves_a_h
         await pipeline.ports()
         frames = many(8000)
         for at in range(0, len(frames), 100):
-            receiver._receive(frames[at : at + 100])
-        dropped = receiver.counts["dropped.queue-full"]
+            receiver._collecting._receive(frames[at : at + 100])
+        dropped = receiver._collecting.counts["dropped.queue-full"]
         await pipeline.hear(lambda: receiver._writer.backlog == 0)
-        receiver._receive(frames[:500])
+        receiver._collecting._receive(frames[:500])
         pipeline.stop()
         await pipeline.hear()
         await task
@@ -154,7 +154,7 @@ def test_a_stream_waits_for_the_pipeline_and_loses_nothing():
         frames = many(20_000)
         writer.write(b"".join(frames))
         async with asyncio.timeout(PATIENCE_S):
-            while not receiver._listeners.paused:  # noqa: ASYNC110 - the receiver tells the pipeline only
+            while not receiver._collecting._listeners.paused:  # noqa: ASYNC110 - the receiver tells the pipeline only
                 await asyncio.sleep(0.01)
         await pipeline.hear(lambda: pipeline.messages == len(frames))
         writer.close()
@@ -176,14 +176,14 @@ def test_a_frame_that_trips_a_mistake_costs_itself_only(monkeypatch):
             raise RuntimeError("a mistake of ours")
         return []
 
-    monkeypatch.setattr(module.Intake, "from_frame", from_frame)
+    monkeypatch.setattr(collecting.Intake, "from_frame", from_frame)
     pipeline = Pipeline()
     receiver = Receiver(order(), pipeline.receivers)
-    receiver._receive([b"poison", b"fine", b"poison"])
+    receiver._collecting._receive([b"poison", b"fine", b"poison"])
     pipeline.link.close()
     pipeline.receivers.close()
 
-    assert receiver.counts["dropped.refused"] == 2
+    assert receiver._collecting.counts["dropped.refused"] == 2
 
 
 def test_the_receiver_ends_with_the_pipeline():
@@ -201,21 +201,21 @@ def test_the_receiver_ends_with_the_pipeline():
 
 def test_the_clock_never_goes_back_and_never_stands_still(monkeypatch):
     wall, running = [1_000_000], [5.0]
-    monkeypatch.setattr(module.time, "time_ns", lambda: wall[0] * 1_000_000)
-    monkeypatch.setattr(module.time, "monotonic", lambda: running[0])
-    clock = Clock(0)
-    seen = [clock.now_ms()]
+    monkeypatch.setattr(clock.time, "time_ns", lambda: wall[0] * 1_000_000)
+    monkeypatch.setattr(clock.time, "monotonic", lambda: running[0])
+    ours = clock.Clock(0)
+    seen = [ours.now_ms()]
     for wall_ms, elapsed_s in ((1_000_500, 0.5), (400_000, 0.5), (400_500, 0.5), (9_000_000, 0.5)):
         wall[0], running[0] = wall_ms, running[0] + elapsed_s
-        seen.append(clock.now_ms())
+        seen.append(ours.now_ms())
 
     assert seen == [1_000_000, 1_000_500, 1_001_000, 1_001_500, 9_000_000]
 
 
 def test_the_clock_is_not_before_the_log(monkeypatch):
-    monkeypatch.setattr(module.time, "time_ns", lambda: 1_000_000_000)
+    monkeypatch.setattr(clock.time, "time_ns", lambda: 1_000_000_000)
 
-    assert Clock(5_000_000).now_ms() == 5_000_000
+    assert clock.Clock(5_000_000).now_ms() == 5_000_000
 
 
 def test_an_order_arrives_whole():

@@ -1,9 +1,11 @@
-"""`missedcall run` as a process: started, listened to, killed."""
+"""`missedcall run`, or another program that logs as it does, as a process: started, listened to, killed."""
 
 import asyncio
 import json
 import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +15,22 @@ PATIENCE_S = 30.0
 class PipelineProcess:
     """One run. Use as an async context manager; whatever happens inside, it does not outlive it."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, command: Path | Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Prepare `missedcall run --config` with a path, else the command."""
         self.events: list[dict[str, Any]] = []
         """Log lines so far; a line that is not JSON stands under `text`."""
-        self._config = config
+        self._command = (
+            (sys.executable, "-m", "missedcall_embedded", "run", "--config", str(command))
+            if isinstance(command, Path)
+            else command
+        )
+        self._environment = environment
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "missedcall_embedded", "run", "--config", str(self._config)),
+            *self._command,
+            env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -34,13 +43,17 @@ class PipelineProcess:
         await self.process.wait()
         await self._reading
 
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is so, looking at each log line; fail if the process ends before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S), self._changed:
+                await self._changed.wait_for(lambda: true() or self._reading.done())
+        assert true(), self.events[-20:]
+
     async def event(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for ``count`` log lines of an event and return them; fail if the process ends before."""
-        async with asyncio.timeout(PATIENCE_S), self._changed:
-            await self._changed.wait_for(lambda: len(self.named(name)) >= count or self._reading.done())
-        found = self.named(name)
-        assert len(found) >= count, self.events
-        return found
+        await self.until(lambda: len(self.named(name)) >= count)
+        return self.named(name)
 
     def named(self, name: str) -> list[dict[str, Any]]:
         """Return the log lines of an event so far."""

@@ -50,8 +50,10 @@ class Allowed:
         return any(address.version == net.version and address in net for net in self._networks)
 
 
-async def bound(endpoint: str, kind: socket.SocketKind, setting: str) -> socket.socket:
-    """Return a bound, non-blocking socket.
+async def bound(
+    endpoint: str, kind: socket.SocketKind, setting: str, *, shared: bool = False
+) -> socket.socket:
+    """Return a bound, non-blocking socket; ``shared`` with others of this user on the same address.
 
     Raises:
         ListenError: the address is not ours, is in use, or is no address.
@@ -59,7 +61,7 @@ async def bound(endpoint: str, kind: socket.SocketKind, setting: str) -> socket.
     deadline = asyncio.get_running_loop().time() + BIND_PATIENCE_S
     while True:
         try:
-            return _bind(address_of(endpoint), kind)
+            return _bind(address_of(endpoint), kind, shared=shared)
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
             if not in_use or asyncio.get_running_loop().time() > deadline:
@@ -67,7 +69,7 @@ async def bound(endpoint: str, kind: socket.SocketKind, setting: str) -> socket.
         await asyncio.sleep(0.05)
 
 
-def _bind(address: Address, kind: socket.SocketKind) -> socket.socket:
+def _bind(address: Address, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
     found = socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, where = found[0]
     sock = socket.socket(family, kind, protocol)
@@ -75,6 +77,8 @@ def _bind(address: Address, kind: socket.SocketKind) -> socket.socket:
         if kind == socket.SOCK_STREAM:
             # Only past connections are ignored by this; for UDP it would let a second process steal the port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)

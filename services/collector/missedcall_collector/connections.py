@@ -37,8 +37,8 @@ class Owner(Protocol):
     def admit(self, sock: socket.socket, host: str, context: ssl.SSLContext | None) -> None:
         """Take an accepted connection or close it."""
 
-    def frames(self, frames: list[bytes]) -> None:
-        """Take what a connection received."""
+    def frames(self, frames: list[bytes], host: str) -> float:
+        """Take what a connection received; return for how many seconds it has to wait."""
 
     def ended(self, connection: "Connection") -> None:
         """Forget a connection."""
@@ -100,8 +100,10 @@ class Server:
 class Connection(asyncio.Protocol):
     """One TCP or TLS connection, from its acceptance to its end."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, host: str) -> None:
         self._owner = owner
+        self._host = host
+        self._held: asyncio.TimerHandle | None = None
         self._stream = HepStream()
         self._transport: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -129,7 +131,7 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         """Read again; the time it waited for us is not held against it."""
         self._heard_at = self._whole_at = asyncio.get_running_loop().time()
-        if self._transport is not None:
+        if self._transport is not None and self._held is None:
             self._transport.resume_reading()
 
     def overdue(self, now: float, idle_s: float) -> bool:
@@ -156,11 +158,22 @@ class Connection(asyncio.Protocol):
         self._heard_at = asyncio.get_running_loop().time()
         if frames := self._stream.feed(data):
             self._whole_at = self._heard_at
-            self._owner.frames(frames)
+            wait_s = self._owner.frames(frames, self._host)
+            if wait_s > 0 and self._held is None:
+                self.pause()
+                self._held = asyncio.get_running_loop().call_later(wait_s, self._release)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it did
         """Leave."""
+        if self._held is not None:
+            self._held.cancel()
         self._owner.ended(self)
+
+    def _release(self) -> None:
+        """Read on after the sender has waited for its share."""
+        self._held = None
+        if not self._owner.paused:
+            self.resume()
 
     async def _open(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()

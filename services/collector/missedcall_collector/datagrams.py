@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from .binding import Allowed, name_of
 from .settings import Address
+from .shares import Shares
 
 DRAIN = 256
 """Datagrams taken per wake-up. Fewer: the event loop costs more than the datagrams. More: a small kernel
@@ -32,12 +33,20 @@ class Datagrams:
     """One UDP socket."""
 
     def __init__(
-        self, sock: socket.socket, buffer: int, receive: Receive, allowed: Allowed, counts: Counter[str]
+        self,
+        sock: socket.socket,
+        buffer: int,
+        receive: Receive,
+        allowed: Allowed,
+        counts: Counter[str],
+        shares: Shares | None,
     ) -> None:
         """Take a bound socket and ask the kernel for ``buffer`` bytes."""
         self._socket = sock
         self._receive = receive
         self._allowed = allowed
+        self._shares = shares
+        self._anybody = allowed.everybody and shares is None
         self._counts = counts
         self._drops = 0
         try:
@@ -86,26 +95,32 @@ class Datagrams:
     def _drain(self) -> int:
         """Take up to DRAIN datagrams and hand them on; return how many there were."""
         frames: list[bytes] = []
-        foreign = 0
+        foreign = over = 0
         try:
-            if self._allowed.everybody:
+            if self._anybody:
                 recv = self._socket.recv
                 for _ in range(DRAIN):
                     frames.append(recv(DATAGRAM))
             else:
+                allowed, shares, now = self._allowed, self._shares, asyncio.get_running_loop().time()
                 for _ in range(DRAIN):
                     frame, sender = self._socket.recvfrom(DATAGRAM)
-                    if self._allowed(sender[0]):
+                    if not allowed(sender[0]):
+                        foreign += 1
+                    elif shares is None or shares.take(sender[0], now):
                         frames.append(frame)
                     else:
-                        foreign += 1
+                        over += 1
         except BlockingIOError:
             pass
         except OSError:  # an error that the kernel reports late, or no memory for one datagram
             self._counts["dropped.socket-error"] += 1
-        self._counts["received"] += len(frames) + foreign
+        heard = len(frames) + foreign + over
+        self._counts["received"] += heard
         if foreign:
             self._counts["dropped.not-allowed"] += foreign
+        if over:
+            self._counts["dropped.source-limit"] += over
         if frames:
             self._receive(frames)
-        return len(frames) + foreign
+        return heard

@@ -60,6 +60,10 @@ class Intake:
         self._rules = rules or CorrelationRules()
         self._auth_keys = tuple(auth_keys)
 
+    def accept(self, auth_keys: Collection[bytes]) -> None:
+        """Ask for other keys from now on; empty: for none."""
+        self._auth_keys = tuple(auth_keys)
+
     def from_frame(self, frame: bytes, received_ms: int) -> list[SipMessage]:
         """Return the messages in one HEP datagram or stream frame."""
         try:

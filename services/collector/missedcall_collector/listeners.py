@@ -10,10 +10,11 @@ import ssl
 from collections import Counter
 from typing import NamedTuple
 
-from .binding import Allowed, bound, tls_context
+from .binding import Allowed, bound, name_of, tls_context
 from .connections import Connection, Server
 from .datagrams import Datagrams, Receive
 from .settings import Address, ListenSettings
+from .shares import Shares
 
 SWEEP_S = 1.0
 """Between two looks at overdue connections and at the kernel's drop counters."""
@@ -48,6 +49,7 @@ class Listeners:
         self._receive = receive
         self._counts = counts
         self._allowed = Allowed(settings.allow)
+        self._shares = Shares(settings.per_source) if settings.per_source else None
         self._datagrams: list[Datagrams] = []
         self._servers: list[Server] = []
         self._connections: set[Connection] = set()
@@ -119,7 +121,7 @@ class Listeners:
         elif len(self._connections) >= self._settings.max_connections:
             cause = "too-many"
         else:
-            connection = Connection(self)
+            connection = Connection(self, host)
             self._connections.add(connection)
             connection.begin(sock, context)
             self._counts["connections.opened"] += 1
@@ -127,11 +129,14 @@ class Listeners:
         sock.close()
         self._counts[f"connections.{cause}"] += 1
 
-    def frames(self, frames: list[bytes]) -> None:
-        """Take what a connection received."""
+    def frames(self, frames: list[bytes], host: str) -> float:
+        """Take what a connection received; return for how many seconds it has to wait."""
         self._counts["received"] += len(frames)
         self._heard += len(frames)
         self._receive(frames)
+        if self._shares is None:
+            return 0.0
+        return self._shares.owe(host, len(frames), asyncio.get_running_loop().time())
 
     def ended(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -148,9 +153,13 @@ class Listeners:
             await asyncio.sleep(SILENCE_S)
 
     async def _bind_udp(self, endpoint: str) -> None:
-        sock = await bound(endpoint, socket.SOCK_DGRAM, "listen.udp")
-        size = self._settings.receive_buffer_kb * 1024
-        self._datagrams.append(Datagrams(sock, size, self._receive, self._allowed, self._counts))
+        count, size = self._settings.udp_sockets, self._settings.receive_buffer_kb * 1024
+        for _ in range(count):
+            sock = await bound(endpoint, socket.SOCK_DGRAM, "listen.udp", shared=count > 1)
+            endpoint = str(name_of(sock))  # the others need the port that the first was given
+            self._datagrams.append(
+                Datagrams(sock, size, self._receive, self._allowed, self._counts, self._shares)
+            )
 
     async def _bind_tcp(self, endpoint: str, transport: str, context: ssl.SSLContext | None) -> None:
         sock = await bound(endpoint, socket.SOCK_STREAM, f"listen.{transport}")

@@ -53,6 +53,9 @@ class ListenSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     allow: tuple[Network, ...] = ()
     """Senders that are heard; empty: all. A UDP source can be forged: this is no proof of who sends."""
+    per_source: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Frames a second of one sender's address, 0: no limit. Beyond it UDP is dropped and TCP has to wait: one agent
+    in a loop must not cost the others their messages. Its own calls may be decided without what was dropped."""
     auth_key_file: str = ""
     """One HEP authenticate key (chunk 0x0e) per line, several while they change; empty: none is asked for.
     The key crosses the network in clear unless the listener is TLS."""
@@ -63,6 +66,9 @@ class ListenSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     receive_buffer_kb: Annotated[int, Meta(ge=64, le=1 << 20)] = 8192
     """SO_RCVBUF of each UDP socket; about 1.3 kB of it per datagram. Less: bursts are lost in the kernel
     (counted as `kernel`). More than net.core.rmem_max needs that sysctl raised, or CAP_NET_ADMIN."""
+    udp_sockets: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Sockets on each UDP endpoint; the kernel spreads senders over them. More than 1: room for `receive_buffer_kb`
+    each where the kernel grants little. Another process of this user could then take the port, too."""
     queue_mb: Annotated[int, Meta(ge=1, le=65536)] = 64
     """What may wait for the decision. Less: a slow disk costs messages sooner (counted as `queue-full`).
     More: memory, and after a stall decisions lag behind for longer."""

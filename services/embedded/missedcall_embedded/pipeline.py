@@ -16,12 +16,12 @@ from msgspec.structs import replace
 
 from missedcall_classifier.decision import Decision
 from missedcall_classifier.engine import Engine
+from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
 from missedcall_common.runtime.events import Event, emit
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
-from .poison import blame
 from .store import Store
 from .store_file import BATCHES, DEAD_LETTERS, FACTS, STATE, VERDICTS, StoreError, Topic
 

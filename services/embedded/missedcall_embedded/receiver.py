@@ -1,9 +1,7 @@
 """The receiver: a process of its own that does nothing but empty sockets and fill batches.
 
 Rule 1: nothing that decides, writes or delivers runs here, so none of it can keep a datagram waiting.
-Rule 2: what the pipeline cannot keep up with waits here, up to `queue_mb`. Beyond it TCP and TLS senders wait,
-        and what comes over UDP is dropped, counted, and leaves a hole in the sequence of batches, so that the
-        calls around it are decided as calls of which messages are missing.
+Rule 2: what the pipeline cannot keep up with waits here, up to `queue_mb`; see `collecting` for what is beyond.
 Rule 3: it lives as long as the pipeline listens to it and no longer, however the pipeline ends.
 """
 
@@ -11,56 +9,25 @@ import asyncio
 import signal
 import socket
 import sys
-import time
-from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 
 from msgspec import msgpack
-from msgspec.structs import replace
 
-from missedcall_collector.batching import LINGER_MS, Batcher
 from missedcall_collector.binding import ListenError
+from missedcall_collector.collecting import Collecting
 from missedcall_collector.correlation import CorrelationRules
-from missedcall_collector.intake import Intake
-from missedcall_collector.listeners import Listeners
-from missedcall_collector.settings import read_auth_keys
-from missedcall_common.runtime.events import Event, configure, emit
+from missedcall_common.runtime.events import configure
 from missedcall_schemas import codec
-from missedcall_schemas.records import CaptureBatch, SipMessage
+from missedcall_schemas.records import CaptureBatch
 
 from .link import BATCH, REPORT, LinkWriter, Order, Report, receive_order
 
 REPORT_S = 1.0
 """Between two reports. Less: work for nothing. More: counters lag behind."""
-REFUSALS_SAID = 10
-"""Frames that a mistake of ours cost and that are named in the log; all are counted. More: a sender fills it."""
-RESUME_SHARE = 0.25
-"""Share of the queue below which waiting senders are read again; they are stopped at half of it."""
-
-
-class Clock:
-    """Milliseconds since the epoch that never go back and never stand still.
-
-    It follows the wall clock forward, and goes on at its own pace when that is set back.
-    """
-
-    def __init__(self, not_before_ms: int) -> None:
-        self._base_ms = not_before_ms
-        self._base_s = time.monotonic()
-
-    def now_ms(self) -> int:
-        """Return the time."""
-        wall_ms = time.time_ns() // 1_000_000
-        now_ms = self._base_ms + int((time.monotonic() - self._base_s) * 1000)
-        if wall_ms > now_ms:
-            self._base_ms, self._base_s = wall_ms, time.monotonic()
-            return wall_ms
-        return now_ms
 
 
 class Receiver:
-    """Sockets to batches, on the running event loop."""
+    """Sockets to the link, on the running event loop."""
 
     def __init__(self, order: Order, link: socket.socket) -> None:
         """Prepare.
@@ -68,20 +35,16 @@ class Receiver:
         Raises:
             OSError, ValueError: the file of authenticate keys cannot be used.
         """
-        listen = order.listen
-        keys = read_auth_keys(Path(listen.auth_key_file)) if listen.auth_key_file else ()
-        self.counts: Counter[str] = Counter()
         self._link = link
         self._writer = LinkWriter(link)
-        self._listeners = Listeners(listen, self._receive, self.counts)
-        self._intake = Intake(CorrelationRules(order.correlation_headers, order.call_id_suffixes), keys)
-        self._clock = Clock(order.not_before_ms)
-        # Incarnations grow: the log's clock is past the one before.
-        self._batcher = Batcher(listen.collector, self._clock.now_ms())
-        self._queue = listen.queue_mb * 1_000_000
-        self._holes = 0
-        self._kernel_drops = 0
-        self._full = False
+        rules = CorrelationRules(order.correlation_headers, order.call_id_suffixes)
+        self._collecting = Collecting(
+            order.listen,
+            rules,
+            hand_on=self._hand_on,
+            backlog=lambda: self._writer.backlog,
+            not_before_ms=order.not_before_ms,
+        )
         self._stopping = asyncio.Event()
         self._error: OSError | None = None
 
@@ -93,75 +56,30 @@ class Receiver:
             OSError: the pipeline has gone.
         """
         loop = asyncio.get_running_loop()
-        listening = await self._listeners.start()
+        listening = await self._collecting.start()
         loop.add_reader(self._link, self._stopping.set)
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
         named = tuple((where.transport, *where.address, where.receive_buffer) for where in listening)
-        self._writer.send(REPORT, msgpack.encode(Report(listening=named)))
-        await self._tick_until_stopped()
+        self._send(REPORT, msgpack.encode(Report(listening=named)))
+        while not self._stopping.is_set():
+            self._report()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_S):
+                    await self._stopping.wait()
         loop.remove_reader(self._link)
         self._report()  # fails if the pipeline did not ask us to stop but died: then its successor wants the ports
-        await self._listeners.stop(at_once=self._error is not None)
+        await self._collecting.stop(at_once=self._error is not None)
+        self._report()
         if self._error is not None:
             raise self._error
-        self._send_all(self._batcher.flush(self._clock.now_ms()))
-        self._report()
         await self._writer.drain()
 
-    def _receive(self, frames: list[bytes]) -> None:
-        if self._writer.backlog >= self._queue:
-            self.counts["dropped.queue-full"] += len(frames)
-            self._full = True
-            return
-        if self._full:
-            self._full = False
-            self._holes += 1
-        now_ms = self._clock.now_ms()
-        from_frame = self._intake.from_frame
-        messages: list[SipMessage] = []
-        for frame in frames:
-            try:
-                messages += from_frame(frame, now_ms)
-            except Exception as error:  # noqa: BLE001 - a mistake of ours costs the frame that found it
-                self._refuse(error)
-        for batch in self._batcher.add_all(messages, now_ms):
-            try:
-                self._send_all([batch])
-            except Exception as error:  # noqa: BLE001 - or the batch
-                self._refuse(error)
-
-    def _refuse(self, error: Exception) -> None:
-        self.counts["dropped.refused"] += 1
-        if self.counts["dropped.refused"] <= REFUSALS_SAID:
-            emit(Event.RECORD_REFUSED, error, record="SipMessage")
-
-    async def _tick_until_stopped(self) -> None:
-        report_at = 0.0
-        while not self._stopping.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_MS / 1000):
-                    await self._stopping.wait()
-            self._send_all(self._batcher.due(self._clock.now_ms()))
-            if self._listeners.paused and self._writer.backlog < self._queue * RESUME_SHARE:
-                self._listeners.resume()
-            if (now := time.monotonic()) >= report_at:
-                report_at = now + REPORT_S
-                self._report()
-
     def _report(self) -> None:
-        self._listeners.count_kernel_drops()
-        if self.counts["dropped.kernel"] > self._kernel_drops:
-            self._kernel_drops = self.counts["dropped.kernel"]
-            self._holes += 1
-        self._send(REPORT, msgpack.encode(Report(counts=self.counts + self._intake.counts)))
+        self._send(REPORT, msgpack.encode(Report(counts=self._collecting.counts)))
 
-    def _send_all(self, closed: list[tuple[int, CaptureBatch]]) -> None:
-        for _, batch in closed:
-            numbered = replace(batch, sequence=batch.sequence + self._holes) if self._holes else batch
-            self._send(BATCH, codec.encode_batch(numbered))
-        if not self._listeners.paused and self._writer.backlog > self._queue / 2:
-            self._listeners.pause()
+    def _hand_on(self, _: int, batch: CaptureBatch) -> None:
+        self._send(BATCH, codec.encode_batch(batch))
 
     def _send(self, kind: int, payload: bytes) -> None:
         if self._error is None:

@@ -9,9 +9,9 @@ import pytest
 from support import hep_calls
 
 from missedcall_classifier.engine import Engine
+from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
 from missedcall_embedded.pipeline import DeadLetter, Pipeline
-from missedcall_embedded.poison import blame
 from missedcall_embedded.store import Store, read_batches
 from missedcall_embedded.store_file import (
     BATCHES,

@@ -16,6 +16,8 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "connections.timed-out": "Connections closed after a silence longer than idle_s",
         "connections.": "Connections turned away, by cause",
         "dropped.": "Received and dropped before decoding, by cause: kernel, not-allowed, socket-error ...",
+        "relayed": "Frames sent on unchanged to another receiver",
+        "relay-lost": "Frames that the other receiver did not take; they count here all the same",
         # Understanding
         "auth": "HEP packets without the authenticate key that is configured",
         "malformed-hep": "Frames that are no HEP packet",
@@ -31,6 +33,9 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "limit": "A bound held: something larger or longer than we take was left out or decided early",
         "accepted": "Messages taken into the store: from here on none is lost or decided twice",
         "batches": "Batches written, ticks included",
+        "published": "Messages acknowledged by Kafka: from here on none is lost",
+        "published-batches": "Batches acknowledged by Kafka, ticks included",
+        "spooled": "Messages that went over the disk, since Kafka did not take them in time",
         "turns": "Transactions: batches, decisions, state and position committed together",
         # Deciding
         "noise-method": "Messages of methods that decide no call: OPTIONS, REGISTER, SUBSCRIBE ...",

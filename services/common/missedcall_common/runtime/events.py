@@ -48,7 +48,16 @@ class Event(StrEnum):
     LISTENER_CLOSED = "listener.closed", INFO, "Takes no more HEP there"
     CONNECTION_REFUSED = "connection.refused", WARNING, "A sender was turned away: limit, allow list or TLS"
     CONNECTION_DROPPED = "connection.dropped", WARNING, "A sender's stream could not be followed any further"
+    KEYS_CHANGED = "keys.changed", INFO, "The file of authenticate keys holds others, which count from now on"
     INPUT_DROPPED = "input.dropped", WARNING, "Received and not passed on, since the last such line, by cause"
+
+    KAFKA_LOST = (
+        "kafka.lost",
+        WARNING,
+        "Kafka does not take what was received: it waits in memory, then on disk",
+    )
+    KAFKA_REACHED = "kafka.reached", INFO, "Kafka takes it again; what waited is sent first"
+    KAFKA_FAILED = "kafka.failed", ERROR, "The Kafka client failed and is replaced; nothing of it is lost"
 
     STATE_LOADED = "state.loaded", INFO, "Open calls and position of a partition were taken up"
     BATCH_MISSED = "batch.missed", WARNING, "A hole in a collector's sequence: calls around it may be blind"
@@ -101,6 +110,8 @@ class Fields(TypedDict, total=False):
     sequence: int
     missing: int
     open_calls: int
+    waiting: int
+    """Messages received and not yet acknowledged by Kafka."""
     clock_ms: int
     skew_ms: int
     limit: str

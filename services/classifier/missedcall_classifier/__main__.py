@@ -1,0 +1,59 @@
+"""`python -m missedcall_classifier`: the classifier service, configured by `MISSEDCALL_*`."""
+
+import os
+import sys
+
+import uvloop
+
+from missedcall_common.kafka.client import KafkaUnusableError
+from missedcall_common.kafka.plan import plan, refusals
+from missedcall_common.kafka.topics import connected
+from missedcall_common.runtime.events import Event, configure, emit
+from missedcall_common.runtime.settings import SettingsError, from_environment
+
+from .stream.app import make_app
+from .stream.eos import EosWorker
+from .stream.settings import ClassifierSettings
+
+
+def main() -> int:
+    """Run until a signal.
+
+    Returns:
+        0: ended in order. 1: it could not start. 2: the settings cannot be used. 70: a transaction failed.
+    """
+    try:
+        settings = from_environment(ClassifierSettings, os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure()
+    try:
+        check_topics(settings)
+    except KafkaUnusableError as error:
+        emit(Event.SERVICE_FAILED, error)
+        sys.stderr.write(f"missedcall_classifier: {error}\n")
+        return 1
+    worker = EosWorker(make_app(settings), loop=uvloop.new_event_loop(), quiet=True, redirect_stdouts=False)
+    worker.execute_from_commandline()
+    return 0
+
+
+def check_topics(settings: ClassifierSettings) -> None:
+    """Raise KafkaUnusableError unless every topic is there with our partition count."""
+    if settings.kafka.tls or settings.kafka.sasl_mechanism:
+        raise KafkaUnusableError("the classifier does not speak TLS or SASL to Kafka yet")
+    wanted = plan(settings.kafka)
+    with connected(settings.kafka, settings.application) as topics:
+        found = topics.find(topic.name for topic in wanted)
+    for sentence in refusals(wanted, found):
+        raise KafkaUnusableError(sentence)
+    for topic in wanted:
+        if topic.name not in found:
+            raise KafkaUnusableError(
+                f"topic {topic.name} is missing: create it with `python -m missedcall_common.kafka`"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The Faust application: one topic, one agent, one timer.
+
+Rule 1: the agent hands a record to its unit and does nothing else; see `eos`, rule 1.
+"""
+
+from typing import Any
+
+import faust
+
+from missedcall_common.kafka.plan import name_of
+from missedcall_common.kafka.settings import KafkaSettings
+from missedcall_common.runtime.events import Event, emit
+
+from .eos import EosApp
+from .partitions import KafkaPartitions
+from .settings import ClassifierSettings
+
+BUFFERED = 4_096
+"""Batches that wait in memory. Faust sleeps for a second when it is full. More: memory, 50 kB each."""
+FETCH_BYTES = 1_048_576
+"""Of one partition at once, and so what a worker holds of each."""
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the arguments that all clients of aiokafka have in common."""
+    return {"bootstrap_servers": list(settings.bootstrap)}
+
+
+def make_app(settings: ClassifierSettings) -> EosApp:
+    """Return the application; nothing is connected before its worker starts."""
+    kafka = settings.kafka
+    source = name_of("sip-transactions", kafka)
+    partitions = KafkaPartitions(settings, connection(kafka))
+    app = EosApp(
+        settings.application,
+        source=source,
+        partitions=partitions,
+        broker=[f"kafka://{broker}" for broker in kafka.bootstrap],
+        value_serializer="raw",
+        key_serializer="raw",
+        store="memory://",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=1,  # 0 would choose an assignor that moves everything at each rebalance
+        stream_wait_empty=True,
+        stream_buffer_maxsize=BUFFERED,
+        broker_commit_interval=settings.commit_s,
+        broker_session_timeout=settings.session_s,
+        broker_heartbeat_interval=settings.session_s / 3,
+        broker_rebalance_timeout=30.0,
+        broker_request_timeout=max(30.0, settings.session_s + 5),
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+        worker_redirect_stdouts=False,
+    )
+    topic = app.topic(source, value_type=bytes, key_type=bytes)
+
+    @app.agent(topic, name="classify")
+    async def classify(stream: faust.StreamT[Any]) -> None:
+        async for event in stream.events():
+            message: Any = event.message
+            try:
+                partitions.units[message.partition].feed(message.offset, message.value)
+            except Exception as error:  # noqa: BLE001 - Faust would take the record for done
+                partitions.fail(message.partition, error)
+
+    async def report() -> None:
+        open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())
+        emit(Event.COUNTERS_REPORTED, counts=dict(partitions.counts), open_calls=open_calls)
+
+    app.timer(interval=settings.report_s, name="report")(report)
+    return app

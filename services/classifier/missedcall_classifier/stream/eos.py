@@ -1,0 +1,106 @@
+"""Exactly once inside Faust: what is overridden, and nothing else.
+
+Faust gives membership, assignment, flow and the agent; the transaction is ours: one per source partition, holding
+facts, verdicts, state rows, the position in the state, and the group's offset.
+
+Rule 1: an agent's body does not await: at any commit, what was decided is what is taken.
+Rule 2: a partition that is taken over is first fenced (its transactional id taken), then its state is read, then
+        its source. Whoever had it before fails at his next commit.
+Rule 3: a transaction that fails ends the process. There is no way back to a state that is known, but a restart.
+Rule 4: the private names of Faust that this module uses are held in place by `test_faust_is_as_we_override_it`.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from missedcall_common.runtime.events import Event, emit
+
+CRASHED = 70
+"""Exit status after a transaction that failed."""
+
+
+class Partitions:
+    """What the service has of its partitions; filled by `app`."""
+
+    def __init__(self) -> None:
+        self.take_over: Callable[[set[int]], Awaitable[None]]
+        """Called with the partitions that are ours now, before anything of them is read."""
+        self.commit: Callable[[], Awaitable[dict[int, int]]]
+        """Commits all that is pending; returns the next offset by partition."""
+
+
+class EosConsumer(driver.Consumer):
+    """Commits by transaction."""
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        """Commit; called by the timer, before partitions are given away, and at the end."""
+        app: Any = self.app
+        # A commit that has begun is brought to its end, also if who asked for it does not wait any more.
+        committed = await asyncio.shield(asyncio.ensure_future(self._commit_or_crash(app.partitions)))
+        for partition, offset in committed.items():
+            tp = TP(app.source, partition)
+            self._acked.pop(tp, None)
+            self._acked_index.pop(tp, None)
+            self._gap.pop(tp, None)
+            self._committed_offset[tp] = offset
+        return bool(committed)
+
+    async def _commit_or_crash(self, partitions: Partitions) -> dict[int, int]:
+        try:
+            return await partitions.commit()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing is known after it
+            crash(error)
+
+
+class EosTransport(driver.Transport):
+    """Makes our consumer."""
+
+    Consumer = EosConsumer
+
+
+class EosApp(faust.App):
+    """A Faust app whose commits are transactions."""
+
+    def __init__(self, *args: Any, source: str, partitions: Partitions, **settings: Any) -> None:
+        """Prepare.
+
+        Args:
+            args: as of a Faust app.
+            source: full name of the topic that is read.
+            partitions: what to do about them.
+            settings: as of a Faust app.
+        """
+        self.source = source
+        self.partitions = partitions
+        super().__init__(*args, **settings)
+        # Sent after an assignment, before Faust seeks and reads.
+        self.on_rebalance_complete.connect(self._take_over)
+
+    def _new_transport(self) -> EosTransport:
+        return EosTransport(self.conf.broker_consumer, self)
+
+    async def _take_over(self, *_: Any, **__: Any) -> None:
+        assigned = {tp.partition for tp in self.consumer.assignment() if tp.topic == self.source}
+        try:
+            await self.partitions.take_over(assigned)
+        except Exception as error:  # noqa: BLE001 - Faust would log it and read on
+            crash(error)
+
+
+class EosWorker(faust.Worker):
+    """A Faust worker that leaves our log alone."""
+
+    def _setup_logging(self) -> None:
+        """Do nothing: the log is set up already, and its lines are JSON."""
+
+
+def crash(error: BaseException) -> NoReturn:
+    """End the process at once: no handler may still write anything."""
+    emit(Event.SERVICE_FAILED, error, detail="the open transaction is given up; a restart resumes")
+    os._exit(CRASHED)

@@ -1,0 +1,175 @@
+"""The partitions of this worker on Kafka: fenced, loaded, committed.
+
+Rule 1: the transactional id is the application and the source partition, never the worker: taking it fences
+        whoever had the partition.
+Rule 2: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
+        transaction is refused and the process ends.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from missedcall_common.kafka.plan import name_of
+from missedcall_common.runtime.events import Event, emit
+
+from .eos import Partitions, crash
+from .settings import ClassifierSettings
+from .unit import POISON, Unit
+
+TRANSACTION_MS = 30_000
+"""A transaction that is open for longer is aborted by Kafka. More: readers wait for as long after a crash."""
+BATCH_BYTES = 262_144
+
+
+class KafkaPartitions(Partitions):
+    """Units and their producers, by partition."""
+
+    def __init__(self, settings: ClassifierSettings, connection: dict[str, Any]) -> None:
+        """Prepare; nothing is connected.
+
+        Args:
+            settings: of the service.
+            connection: arguments that all clients of aiokafka have in common.
+        """
+        self.units: dict[int, Unit] = {}
+        self._settings = settings
+        self._connection = connection
+        self._producers: dict[int, AIOKafkaProducer] = {}
+        self._names = {
+            topic: name_of(topic, settings.kafka)
+            for topic in ("sip-transactions", "call-state", "missed-calls", "call-verdicts", "dead-letters")
+        }
+        self._left: Counter[str] = Counter()
+        self._committing = asyncio.Lock()
+        self._failing: asyncio.Future[None] | None = None
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Totals of all units since the start, those given away included."""
+        own: Counter[str] = Counter(self._left)
+        for unit in self.units.values():
+            own += unit.counts + unit.engine.counts
+        return own
+
+    async def take_over(self, assigned: set[int]) -> None:
+        """Give away what is not ours any more; fence and load what is new."""
+        for partition in self.units.keys() - assigned:
+            await self._give_away(partition)
+        for partition in [number for number, unit in self.units.items() if unit.pending]:
+            await self._give_away(partition)
+        await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
+
+    async def commit(self) -> dict[int, int]:
+        """Commit each unit that has something, each in a transaction of its own."""
+        async with self._committing:
+            turns = [
+                (number, unit, unit.turn())
+                for number, unit in self.units.items()
+                if unit.pending and unit.poisoned is None
+            ]
+            await asyncio.gather(*(self._transaction(number, turn) for number, _, turn in turns))
+            for _, unit, turn in turns:
+                unit.committed = turn.next
+            return {number: turn.next for number, _, turn in turns}
+
+    def fail(self, partition: int, error: Exception) -> None:
+        """Note in the state on which record we failed, so that the next life takes care, and end this one."""
+        offset = self.units[partition].poisoned
+        emit(Event.RECORD_REFUSED, error, topic="sip-transactions", partition=partition, offset=offset or 0)
+        self._failing = asyncio.ensure_future(self._note_and_crash(partition, offset, error))
+
+    async def _note_and_crash(self, partition: int, offset: int | None, error: Exception) -> None:
+        try:
+            async with self._committing, asyncio.timeout(TRANSACTION_MS / 1000):
+                producer = self._producers[partition]
+                await producer.begin_transaction()
+                await producer.send(
+                    self._names["call-state"], b"%d" % (offset or 0), key=POISON.encode(), partition=partition
+                )
+                await producer.commit_transaction()
+        finally:
+            crash(error)
+
+    async def _give_away(self, partition: int) -> None:
+        unit = self.units.pop(partition)
+        self._left += unit.counts + unit.engine.counts
+        await self._producers.pop(partition).stop()
+
+    async def _load(self, partition: int) -> None:
+        began = time.monotonic()
+        producer = AIOKafkaProducer(
+            **self._connection,
+            transactional_id=f"{self._settings.application}-{partition}",
+            transaction_timeout_ms=TRANSACTION_MS,
+            max_batch_size=BATCH_BYTES,
+            linger_ms=0,
+        )
+        await producer.start()  # fences
+        self._producers[partition] = producer
+        rows = await self._rows(partition)
+        settings = self._settings
+        unit = Unit(settings.decide, settings.kafka.partitions, rows.items(), settings.source)
+        self.units[partition] = unit
+        emit(
+            Event.STATE_LOADED,
+            partition=partition,
+            offset=unit.next,
+            open_calls=unit.engine.open_calls,
+            records=len(rows),
+            load_s=round(time.monotonic() - began, 3),
+        )
+
+    async def _rows(self, partition: int) -> dict[str, bytes]:
+        """Read a partition of the state to its end: the last value of each key."""
+        where = TopicPartition(self._names["call-state"], partition)
+        consumer = AIOKafkaConsumer(
+            **self._connection,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        rows: dict[str, bytes] = {}
+        await consumer.start()
+        try:
+            consumer.assign([where])
+            end = (await consumer.end_offsets([where]))[where]
+            await consumer.seek_to_beginning(where)
+            while await consumer.position(where) < end:
+                for records in (await consumer.getmany(where, timeout_ms=500)).values():
+                    for record in records:
+                        key = record.key.decode()
+                        if record.value is None:
+                            rows.pop(key, None)
+                        else:
+                            rows[key] = record.value
+        finally:
+            await consumer.stop()
+        return rows
+
+    async def _transaction(self, partition: int, turn: Any) -> None:
+        producer, names = self._producers[partition], self._names
+        await producer.begin_transaction()
+        sent = [
+            await producer.send(
+                names[one.topic], one.value, key=one.key.encode("utf-8", "replace"), headers=one.headers
+            )
+            for one in turn.publications
+        ]
+        sent += [
+            await producer.send(
+                names["call-state"], row, key=key.encode("utf-8", "surrogatepass"), partition=partition
+            )
+            for key, row in turn.rows
+        ]
+        await producer.send_offsets_to_transaction(
+            {TopicPartition(names["sip-transactions"], partition): OffsetAndMetadata(turn.next, "")},
+            self._settings.application,
+        )
+        await producer.commit_transaction()
+        for future in sent:
+            future.result()

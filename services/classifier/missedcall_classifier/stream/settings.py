@@ -1,0 +1,28 @@
+"""What the classifier service is told."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from missedcall_classifier.policy import Policy
+from missedcall_common.kafka.settings import KafkaSettings
+from missedcall_schemas.cloudevents import DEFAULT_SOURCE
+
+
+class ClassifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The service `missedcall_classifier`. Durations are seconds."""
+
+    kafka: KafkaSettings
+    decide: Policy = Policy()
+
+    application: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "missedcall-classifier"
+    """Consumer group, and begin of the transactional ids: the same for all that share the partitions."""
+    source: Annotated[str, Meta(min_length=1, max_length=200)] = DEFAULT_SOURCE
+    """CloudEvents `source` of the facts: one per deployment."""
+    commit_s: Annotated[float, Meta(ge=0.05, le=10)] = 0.5
+    """Between two transactions of a partition. Less: more of them. More: facts are told later, and more is repeated
+    after a crash."""
+    session_s: Annotated[float, Meta(ge=3, le=300)] = 10.0
+    """Silence after which a worker counts as dead. Less: a busy one does. More: its partitions wait for longer."""
+    report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+    """Between two lines of counters."""

@@ -1,0 +1,121 @@
+"""The collector service: HEP in, batches on `sip-transactions`.
+
+Rule 1: it keeps no state: kill one, start two. What matters of its life is its name and its incarnation, in every
+        batch.
+Rule 2: it starts, and receives, whether Kafka is there or not; only a topic of another partition count ends it.
+Rule 3: SIGTERM ends it in order: stop listening, publish what was received, keep on disk what cannot be.
+"""
+
+import asyncio
+import gc
+import signal
+import time
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+from missedcall_common.kafka.plan import name_of
+from missedcall_common.runtime.events import Event, emit
+from missedcall_schemas import codec
+from missedcall_schemas.records import CaptureBatch
+
+from .collecting import Collecting
+from .correlation import CorrelationRules
+from .publisher import Publisher
+from .service_settings import CollectorSettings
+from .spool import Spool
+
+STOP_S = 15.0
+"""To publish the rest. Less: what Kafka would have taken goes to disk, or is lost. More: Kubernetes kills us, 30 s
+after it asked."""
+LOOK_S = 0.2
+"""Between two looks whether the publisher has failed."""
+ALLOCATIONS = 20_000
+"""Objects made between two looks of the garbage collector; hardly anything here is a cycle."""
+
+
+class Service:
+    """One collector from its start to its end."""
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        """Prepare.
+
+        Raises:
+            OSError, ValueError, SpoolError: a file or folder that a setting names cannot be used.
+        """
+        self._settings = settings
+        listen, kafka = settings.listen, settings.kafka
+        memory = listen.queue_mb * 1_000_000
+        spool = (
+            Spool(Path(settings.spool.folder), settings.spool.mb * 1_000_000)
+            if settings.spool.folder
+            else None
+        )
+        self._publisher = Publisher(
+            kafka, name_of("sip-transactions", kafka), f"missedcall-{listen.collector}", memory, spool
+        )
+        rules = CorrelationRules(settings.correlation_headers, settings.call_id_suffixes)
+        self._collecting = Collecting(
+            listen,
+            rules,
+            hand_on=self._hand_on,
+            backlog=lambda: self._publisher.backlog,
+            partitions=kafka.partitions,
+            relay=settings.relay,
+        )
+        self._stopping = asyncio.Event()
+        self._said: Counter[str] = Counter()
+
+    async def until_stopped(self) -> None:
+        """Work until a signal, then end in order.
+
+        Raises:
+            ListenError: a listener cannot start.
+            KafkaUnusableError: the topic must not be written to.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        began = time.monotonic()
+        for transport, address, buffer in await self._collecting.start():
+            emit(Event.LISTENER_OPENED, transport=transport, port=address.port, bytes=buffer)
+        self._publisher.start()
+        emit(
+            Event.SERVICE_STARTED,
+            version=metadata.version("missedcall-collector"),
+            collector=self._settings.listen.collector,
+            detail=f"publishes to {self._settings.kafka.partitions} partitions",
+        )
+        gc.collect()
+        gc.freeze()  # what is here now stays: it is not looked at again
+        gc.set_threshold(ALLOCATIONS, 10, 10)
+        await self._work()
+        await self._collecting.stop()
+        await asyncio.to_thread(self._publisher.stop, STOP_S)
+        self._say()
+        if self._publisher.failed is not None:
+            raise self._publisher.failed
+        emit(Event.SERVICE_STOPPED, uptime_s=round(time.monotonic() - began, 1))
+
+    async def _work(self) -> None:
+        say_at = time.monotonic() + self._settings.report_s
+        while not self._stopping.is_set() and self._publisher.failed is None:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._stopping.wait()
+            except TimeoutError:
+                if time.monotonic() >= say_at:
+                    say_at = time.monotonic() + self._settings.report_s
+                    self._say()
+
+    def _hand_on(self, partition: int, batch: CaptureBatch) -> None:
+        self._publisher.offer(partition, codec.encode_batch(batch), len(batch.messages))
+
+    def _say(self) -> None:
+        """Write the line of counters, and a warning for each cause of which something was lost since the last."""
+        counts = self._collecting.counts + self._publisher.counts
+        for name, count in (counts - self._said).items():
+            if name.startswith("dropped."):
+                emit(Event.INPUT_DROPPED, cause=name.removeprefix("dropped."), count=count)
+        self._said = counts
+        emit(Event.COUNTERS_REPORTED, counts=dict(counts), waiting=self._publisher.waiting)

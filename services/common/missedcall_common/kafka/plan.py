@@ -1,0 +1,85 @@
+"""Which topics there have to be on the cluster, and what is wrong with those that there are.
+
+Rule 1: a topic is as its file in `missedcall_schemas/topics` says; settings choose name, count and replicas.
+Rule 2: a partition count is never changed: keys would move and state would not. Another count is another
+        generation.
+Rule 3: an existing topic's settings are the operator's; where they differ it is said, not changed.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from missedcall_schemas.topics import TOPICS, Topic
+
+from .settings import KafkaSettings
+
+_INSYNC = "min.insync.replicas"
+_BY_PARTITION = TOPICS["sip-transactions"].partitions
+"""Topics of this default count are read together; they follow the setting."""
+
+
+class Wanted(Struct, frozen=True):
+    """A topic as it has to be."""
+
+    name: str
+    partitions: int
+    replicas: int
+    config: dict[str, str]
+
+
+class Found(Struct, frozen=True):
+    """A topic as it is."""
+
+    partitions: int
+    config: dict[str, str]
+    """What is set for this topic alone."""
+
+
+def plan(settings: KafkaSettings) -> list[Wanted]:
+    """Return every topic in use, by name."""
+    wanted = []
+    for topic in TOPICS.values():
+        if topic.status == "used":
+            channels = settings.channels if "{channel}" in topic.name else ("",)
+            wanted += [_wanted(topic, settings, channel) for channel in channels]
+    return sorted(wanted, key=lambda topic: topic.name)
+
+
+def name_of(topic: str, settings: KafkaSettings) -> str:
+    """Return the name on the cluster of a topic that has no channel."""
+    return TOPICS[topic].full_name(prefix=settings.prefix, generation=settings.generation)
+
+
+def refusals(wanted: list[Wanted], found: Mapping[str, Found]) -> Iterator[str]:
+    """Yield a sentence per topic that must not be used as it is."""
+    for topic in wanted:
+        there = found.get(topic.name)
+        if there is not None and there.partitions != topic.partitions:
+            yield (
+                f"topic {topic.name} has {there.partitions} partitions, expected {topic.partitions}: the count "
+                f"decides which partition a call belongs to and is never changed. Set MISSEDCALL_KAFKA_PARTITIONS="
+                f"{there.partitions}, or begin anew with the next MISSEDCALL_KAFKA_GENERATION"
+            )
+
+
+def differences(wanted: list[Wanted], found: Mapping[str, Found]) -> Iterator[str]:
+    """Yield a sentence per setting of an existing topic that is not what the topic's file says."""
+    for topic in wanted:
+        there = found.get(topic.name)
+        if there is not None:
+            for name, value in sorted(topic.config.items()):
+                if there.config.get(name, value) != value:
+                    yield f"topic {topic.name}: {name} is {there.config[name]}, the release says {value}"
+
+
+def _wanted(topic: Topic, settings: KafkaSettings, channel: str) -> Wanted:
+    config = topic.kafka_config()
+    if _INSYNC in config:  # more than there are replicas would refuse every write
+        config[_INSYNC] = str(min(int(config[_INSYNC]), settings.replicas))
+    return Wanted(
+        name=topic.full_name(prefix=settings.prefix, generation=settings.generation, channel=channel),
+        partitions=settings.partitions if topic.partitions == _BY_PARTITION else topic.partitions,
+        replicas=settings.replicas,
+        config=config,
+    )

@@ -1,0 +1,25 @@
+"""Fixtures that several folders use."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from kafka_nodes import Cluster, KafkaMissingError
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """A real Kafka of one node, for all tests of a worker; mark them `kafka`, which puts them on one worker."""
+    try:
+        cluster = Cluster.create(watch=os.getpid(), quick=True)
+    except KafkaMissingError as error:
+        pytest.skip(str(error))
+    yield cluster
+    cluster.remove()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("kafka"):
+            item.add_marker(pytest.mark.xdist_group("kafka"))
