@@ -143,10 +143,10 @@ class Call:
         for link in links:
             self._links[link] = None
 
-    def has_leg(self, call_id: str) -> bool:
-        """Whether a message of the leg is known."""
+    def has_offer(self, call_id: str) -> bool:
+        """Whether an INVITE (or REFER) that began the leg is known."""
         for seen in self.seen:
-            if seen.call_id == call_id:
+            if seen.offer is not None and seen.call_id == call_id:
                 return True
         return False
 

@@ -260,7 +260,7 @@ class Engine:
         links: list[str] = []
         names = call is None or names_more(seen)
         if names:
-            links = index.links(seen, new_leg=call is None or not call.has_leg(seen.call_id))
+            links = index.links(seen, new_leg=call is None or not call.has_offer(seen.call_id))
             if hint is not None:
                 links.extend(hint.links)
             call = self._joined(seen, call, links)

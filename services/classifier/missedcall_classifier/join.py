@@ -50,7 +50,7 @@ class Index:
     def links(self, seen: Seen, *, new_leg: bool = True) -> list[str]:
         """Return the identifiers under which a message's call is known beside its Call-ID.
 
-        Those that the Call-ID itself gives only for a new leg: a leg that is known is known by them already.
+        Those that the Call-ID itself gives only for a new leg: one whose INVITE is known is known by them already.
         """
         found: list[str] = []
         if new_leg and self._suffixes is not None:
@@ -105,16 +105,17 @@ class Index:
         for call_id, hint in call.hints.items():
             self.add(call_id, list(hint.links), call)
             self.add_parties(hint, call)
-        known: list[str] = []
+        legs: list[str] = []
+        invited: list[str] = []
         for seen in call.seen:
-            new_leg = seen.call_id not in known
-            if new_leg:
-                known.append(seen.call_id)
-            elif not names_more(seen):
+            if seen.call_id in legs and not names_more(seen):
                 continue
-            self.add(seen.call_id, self.links(seen, new_leg=new_leg), call)
-            if seen.offer is not None and seen.method == "INVITE":
-                self.add_parties(seen.offer, call)
+            legs.append(seen.call_id)
+            self.add(seen.call_id, self.links(seen, new_leg=seen.call_id not in invited), call)
+            if seen.offer is not None:
+                invited.append(seen.call_id)
+                if seen.method == "INVITE":
+                    self.add_parties(seen.offer, call)
 
     def leave(self, call: Call) -> None:
         """Forget a call."""

@@ -90,3 +90,15 @@ def test_joining_makes_no_call_larger_than_the_limit():
 
     assert engine.counts["limit"] > 0
     assert engine.open_calls == 2
+
+
+def test_a_leg_that_another_named_before_is_known_by_its_stem_as_well():
+    messages = ladder.load(GOLDEN / "join-three-legs-in-a-row.trace").messages()
+    named_last = sorted(messages, key=lambda m: (m.call_id.endswith("_b2b-1") and m.head.startswith(b"INVITE")))
+    a_last = sorted(named_last, key=lambda m: "_b2b-1" not in m.call_id and b"X-CID" not in m.head)
+    late = [replace(m, received_ms=m.captured_ms + 1_000 + at) for at, m in enumerate(a_last)]
+    engine = Engine(Policy())
+
+    decisions = [d for batch in batches(late) for d in engine.feed(batch)] + engine.finish()
+
+    assert [len(decision.call_ids) for decision in decisions] == [3]
