@@ -76,7 +76,9 @@ class SipUri:
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _HOST: Final = re.compile(r"[^\x00-\x20\x7f@,;:?&=%\"'<>()\[\]/\\]+")
-_SEPARATORS: Final = str.maketrans("", "", "-.() ")  # RFC 3966 s.3 visual-separator, and the blanks people type
+_SEPARATORS: Final = str.maketrans(
+    "", "", "-.() "
+)  # RFC 3966 s.3 visual-separator, and the blanks people type
 _DIGITS: Final = re.compile(r"\+?[*#]*[0-9][0-9*#]*")
 _SPACED_DIGITS: Final = re.compile(r"\+?[*#(]*[0-9][0-9\-.() *#]*")
 _LOCAL_DIGITS: Final = re.compile(r"[0-9A-Fa-f*#\-.() ]+")  # RFC 3966 s.3 local-number-digits
@@ -85,7 +87,9 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 _CONTEXT: Final = re.compile(r"\+?[A-Za-z0-9.\-]{1,255}")
 _URN: Final = re.compile(r"[A-Za-z0-9:.\-]{1,64}")
 _USER_CHARS: Final = "-_.!~*'()&=+$,;?/"
-_PLAIN_USER: Final = re.compile(rf"[A-Za-z0-9{re.escape(_USER_CHARS)}]+")  # RFC 3261 s.25.1 user without escapes
+_PLAIN_USER: Final = re.compile(
+    rf"[A-Za-z0-9{re.escape(_USER_CHARS)}]+"
+)  # RFC 3261 s.25.1 user without escapes
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
