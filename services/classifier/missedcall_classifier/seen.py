@@ -13,10 +13,34 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from missedcall_common.sip import headers as h
+from missedcall_common.sip.field import Field
 from missedcall_common.sip.grammar import split_name_addr
 from missedcall_common.sip.identity import Identity, caller_identity
 from missedcall_common.sip.message import SipError, SipHead, parse
-from missedcall_common.sip.reason import DIAGNOSTIC_HEADERS
+from missedcall_common.sip.names import (
+    ALERT_INFO,
+    ANSWER_MODE,
+    CALL_ID,
+    CALL_INFO,
+    CONTACT,
+    CONTENT_TYPE,
+    DIVERSION,
+    FROM,
+    HISTORY_INFO,
+    MS_CONVERSATION_ID,
+    MS_DIAGNOSTICS,
+    MS_DIAGNOSTICS_PUBLIC,
+    P_CHARGING_VECTOR,
+    PRIORITY,
+    PRIV_ANSWER_MODE,
+    REASON,
+    REFERRED_BY,
+    REPLACES,
+    REQUEST_DISPOSITION,
+    SESSION_ID,
+    TO,
+)
+from missedcall_common.sip.reason import DIAGNOSTIC_PLACES
 from missedcall_common.sip.sdp import USER_NOTIFICATION, media_types
 from missedcall_common.sip.texts import TEXTS
 from missedcall_common.sip.transaction import branches, cseq
@@ -264,12 +288,12 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
     method = USED_METHODS.get(head.method)
     if method is None:
         return None
-    fields = head.fields
-    call_id = head.first("call-id") or message.call_id
+    known = head.known
+    id_field, from_, to = known[CALL_ID], known[FROM], known[TO]
+    call_id = (id_field.value if id_field is not None else "") or message.call_id
     branch, parent, vias = branches(head)
     number, _ = cseq(head)
-    from_, to = fields.get("from"), fields.get("to")
-    if not (call_id and from_ and from_.value and to and to.value and vias):
+    if not call_id or from_ is None or not from_.value or to is None or not to.value or not vias:
         missing = "Call-ID" if not call_id else "From, To or Via"
         raise SipError(f"no {missing} in a {status or method}: expected the fields of RFC 3261 s.8.1.1")
     to_tag = to.tag()
@@ -279,7 +303,7 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         if method == "INVITE":
             if status >= 200:
                 ending = _ending(head, status, _links(head, message, link_headers) if status < 300 else ())
-            elif status == 199 and "reason" in fields:
+            elif status == 199 and known[REASON] is not None:
                 ending = _ending(head, status, _links(head, message, link_headers))
         elif method == "INFO":
             return None
@@ -287,9 +311,9 @@ def see(message: SipMessage, link_headers: tuple[str, ...] = ()) -> Seen | None:
         if not to_tag:
             offer = _offer(head, message, link_headers)
     elif method == "ACK":
-        if "ms-diagnostics-public" in fields or "ms-diagnostics" in fields:
+        if known[MS_DIAGNOSTICS_PUBLIC] is not None or known[MS_DIAGNOSTICS] is not None:
             ending = _ending(head, 0, ())
-    elif method == "CANCEL" or method == "BYE":
+    elif method in ("CANCEL", "BYE"):
         ending = _ending(head, 0, ())
     elif method == "INFO":
         call_id = _told_to_exchange(head, to.value, call_id)
@@ -392,27 +416,27 @@ _cached_target: Final = lru_cache(maxsize=16_384)(
 
 
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:
-    fields = head.fields
+    known = head.known
     request_uri = head.request_uri
     target = _cached_target(request_uri) if len(request_uri) <= CACHED_CHARS else _read_target(request_uri)
     to_uri = _uri(head.first("to"))
     body = head.body
     caller = _caller(head)
-    history = _history(head.all("history-info")) if "history-info" in fields else ()
+    history = _history(head.all("history-info")) if known[HISTORY_INFO] is not None else ()
     links = _links(head, message, link_headers)
-    referred_by = address_of_record(_uri(head.first("referred-by"))) if "referred-by" in fields else ""
+    referred_by = address_of_record(_uri(head.first("referred-by"))) if known[REFERRED_BY] is not None else ""
     if len(history) > 1 and caller.uri:
         links = (*links, f"history:{caller.uri} {history[0].aor}")
     elif referred_by and caller.uri:
         links = (*links, f"referred:{caller.uri} {referred_by}")
-    replaces = h.parse_replaces(head.first("replaces")) if "replaces" in fields else None
+    replaces = h.parse_replaces(head.first("replaces")) if known[REPLACES] is not None else None
     return Offer(
         TEXTS.one(address_of_record(to_uri)),
         caller,
         target.aor,
         target.contact_like,
         history,
-        _diversions(head.all("diversion")) if "diversion" in fields else (),
+        _diversions(head.all("diversion")) if known[DIVERSION] is not None else (),
         referred_by,
         replaces.call_id if replaces else "",
         _kinds(body) if body else (),
@@ -472,23 +496,24 @@ def _voicemail_uri(uri: SipUri) -> bool:
 
 def _traits(head: SipHead, target: _Target, to_uri: str) -> tuple[str, ...]:
     """Name what is special about an INVITE."""
-    fields = head.fields
+    known = head.known
     found = target.traits.copy()
-    if "content-type" in fields:
-        kind = fields["content-type"].lowered()
+    content_type = known[CONTENT_TYPE]
+    if content_type is not None:
+        kind = content_type.lowered()
         if "conf-invite" in kind:
             found.append("conference")
         if kind.startswith("text/"):
             found.append("instant-message")
     if to_uri[:15].lower() == EMERGENCY:
         found.append("emergency")
-    if "priority" in fields and "psap-callback" in fields["priority"].lowered():
+    if _says(known[PRIORITY], "psap-callback"):
         found.append("psap-callback")  # RFC 7090
     if _answers_itself(head):
         found.append("auto-answer")
-    if "request-disposition" in fields and "no-fork" in fields["request-disposition"].lowered():
+    if _says(known[REQUEST_DISPOSITION], "no-fork"):
         found.append("no-fork")  # RFC 3841 s.9.1
-    if "contact" in fields and "applications.acd" in fields["contact"].lowered():
+    if _says(known[CONTACT], "applications.acd"):
         found.append("acd")
     return tuple(found)
 
@@ -497,16 +522,20 @@ EMERGENCY: Final = "urn:service:sos"
 """RFC 5031 s.4.2."""
 
 
+def _says(field: Field | None, word: str) -> bool:
+    return field is not None and word in field.lowered()
+
+
 def _answers_itself(head: SipHead) -> bool:
     """Whether a header tells the phone to answer by itself."""
-    fields = head.fields
-    for header in ("answer-mode", "priv-answer-mode"):  # RFC 5373
-        if header in fields and "auto" in fields[header].lowered():
-            return True
-    if "call-info" in fields and "answer-after=0" in fields["call-info"].lowered().replace(" ", ""):
+    known = head.known
+    if _says(known[ANSWER_MODE], "auto") or _says(known[PRIV_ANSWER_MODE], "auto"):  # RFC 5373
         return True
-    if "alert-info" in fields:
-        for value in head.all("alert-info"):
+    call_info, alert_info = known[CALL_INFO], known[ALERT_INFO]
+    if call_info is not None and "answer-after=0" in call_info.lowered().replace(" ", ""):
+        return True
+    if alert_info is not None:
+        for value in head.all_of(alert_info):
             lowered = value.lower()
             if "alert-autoanswer" in lowered or "auto-answer" in lowered:
                 return True
@@ -515,25 +544,31 @@ def _answers_itself(head: SipHead) -> bool:
 
 def _links(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> tuple[str, ...]:
     """Name the identifiers of a leg, strongest first: `call:` a Call-ID, others by their header."""
-    fields = head.fields
+    known = head.known
     links: list[str] = []
     correlation_id = message.correlation_id
     if correlation_id:
         links.append(f"call:{correlation_id}")
-    if "session-id" in fields:
-        pair = sorted(h.parse_session_id(fields["session-id"].value))
+    session_id, charging, conversation = (
+        known[SESSION_ID],
+        known[P_CHARGING_VECTOR],
+        known[MS_CONVERSATION_ID],
+    )
+    if session_id is not None:
+        pair = sorted(h.parse_session_id(session_id.value))
         if pair[-1].strip("0"):
             links.append("session:" + "/".join(pair))
     for name in link_headers:
-        if name in fields:
-            links.append(f"call:{fields[name].value.strip()}")
-    if "p-charging-vector" in fields:
-        for part in fields["p-charging-vector"].value.split(";"):
+        field = head.field(name)
+        if field is not None:
+            links.append(f"call:{field.value}")
+    if charging is not None:
+        for part in charging.value.split(";"):
             key, _, value = part.partition("=")
             if key.strip().lower() == "icid-value":
                 links.append("icid:" + value.strip().strip('"'))
-    if "ms-conversation-id" in fields:
-        links.append("conversation:" + fields["ms-conversation-id"].value.strip())
+    if conversation is not None:
+        links.append("conversation:" + conversation.value)
     return tuple(links)
 
 
@@ -542,20 +577,22 @@ PLAIN: Final = Ending()
 
 
 def _ending(head: SipHead, status: int, links: tuple[str, ...]) -> Ending:
-    fields = head.fields
+    known = head.known
     says: list[str] = []
     raw: list[str] = []
-    for header in DIAGNOSTIC_HEADERS:
-        if header in fields:
-            raw.extend(head.all(header))
+    for place in DIAGNOSTIC_PLACES:
+        field = known[place]
+        if field is not None:
+            raw += head.all_of(field)
     if raw:
         for diagnostic in h.parse_diagnostics(head):
             said = DIAGNOSTICS.get(diagnostic.id)
             if said is not None:
                 says.append(said)
-    if "reason" in fields:
-        values = head.all("reason")
-        raw.extend(values)
+    reasons, contact = known[REASON], known[CONTACT]
+    if reasons is not None:
+        values = head.all_of(reasons)
+        raw += values
         for reason in h.parse_reasons(values):
             said = of_reason(reason.protocol, reason.cause, reason.text, on_cancel=not status)
             if said is not None:
@@ -565,16 +602,16 @@ def _ending(head: SipHead, status: int, links: tuple[str, ...]) -> Ending:
     contacts: tuple[str, ...] = ()
     if status >= 300:
         phrase = head.reason_phrase.lower()
-        warnings = h.parse_warnings(head.all("warning")) if "warning" in fields else []
+        warnings = h.parse_warnings(head.all("warning"))
         dnd = "disturb" in phrase
         for warning in warnings:
             if warning.code == 391 or "disturb" in warning.text.lower():
                 dnd = True
         blocked = status in (433, 607, 608) or (status == 403 and ("block" in phrase or bool(warnings)))
-        if status < 400 and "contact" in fields:
-            contacts = tuple([_contact(value) for value in head.all("contact")[:MAX_HISTORY]])
-    elif 200 <= status < 300 and "contact" in fields:
-        machine = _machine(fields["contact"].value)
+        if status < 400 and contact is not None:
+            contacts = tuple([_contact(value) for value in head.all_of(contact)[:MAX_HISTORY]])
+    elif 200 <= status < 300 and contact is not None:
+        machine = _machine(contact.value)
     if not (says or raw or links or dnd or blocked or machine or contacts):
         return PLAIN
     return Ending(tuple(says), dnd, blocked, machine, contacts, ", ".join(raw)[:EVIDENCE_CHARS], links)

@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 
 from .grammar import cseq_value
 from .grammar import tag as read_tag
-from .names import KNOWN, MAX_NAME_CHARS, UNREAD, long_name
+from .names import CALL_ID, CSEQ, KNOWN, MAX_NAME_CHARS, OTHER, PLACES, UNKEPT, UNREAD, long_name
 from .texts import TEXTS
 
 MAX_VALUE_CHARS: Final = 8_192
@@ -59,11 +59,13 @@ def decoded(line: bytes) -> str:
 class Field:
     """A header line, its value unfolded and otherwise raw."""
 
-    __slots__ = ("_lowered", "_tag", "branches", "method", "name", "number", "value")
+    __slots__ = ("_lowered", "_tag", "branches", "method", "name", "number", "place", "value")
 
-    def __init__(self, name: str, value: str) -> None:
+    def __init__(self, name: str, value: str, place: int) -> None:
         self.name: Final = name
-        """Long name in lower case; "" for one of `names.UNREAD`, and for `END`."""
+        """Long name in lower case; "" for a header that is not kept, and for `END`."""
+        self.place: Final = place
+        """Where it stands in `SipHead.known`; `names.OTHER`, `names.UNKEPT` or `END_PLACE`."""
         self.value: Final = value
         self.number = -1
         """Of a CSeq, -1 if it is missing or impossible."""
@@ -73,7 +75,7 @@ class Field:
         """Of a Via: noted by `transaction.branches`."""
         self._tag: str | None = None
         self._lowered: str | None = None
-        if name == "cseq":
+        if place == CSEQ:
             self.number, self.method = cseq_value(value)
 
     def tag(self) -> str:
@@ -95,12 +97,13 @@ class Field:
         text = decoded(line)
         if len(self.value) + len(text) > MAX_VALUE_CHARS:
             return None
-        return Field(self.name, f"{self.value} {text.strip()}".strip())
+        return Field(self.name, f"{self.value} {text.strip()}".strip(), self.place)
 
 
-END: Final = Field("", "")
+END_PLACE: Final = -2
+END: Final = Field("", "", END_PLACE)
 """The empty line after the headers."""
-UNKEPT: Final = Field("", "")
+_UNKEPT: Final = Field("", "", UNKEPT)
 """A header that nobody reads."""
 
 
@@ -127,9 +130,10 @@ def _read(line: bytes) -> Field | None:
     if len(text) > MAX_VALUE_CHARS:
         return None
     if not name:
-        return UNKEPT
+        return _UNKEPT
     value = text[colon + 1 :].strip()
-    return Field(name, TEXTS.one(value) if name == "call-id" else value)
+    place = PLACES.get(name, OTHER)
+    return Field(name, TEXTS.one(value) if place == CALL_ID else value, place)
 
 
 @final

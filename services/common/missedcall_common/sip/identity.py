@@ -11,6 +11,7 @@ from mypy_extensions import mypyc_attr
 
 from .grammar import NameAddr, parse_name_addr, split_all, split_name_addr
 from .message import SipHead
+from .names import FROM, P_ASSERTED_IDENTITY, PRIVACY, REMOTE_PARTY_ID
 from .uri import CACHED_CHARS, SipUri, address_of_record, parse_uri, telephone_number
 
 
@@ -59,10 +60,10 @@ _SHOWN: Final = frozenset({"", "off", "no", "none", "name", "ipaddr"})
 
 def privacy(head: SipHead) -> frozenset[str]:
     """Return the values of Privacy in lower case."""
-    values = head.all("privacy")
-    if not values:
+    field = head.known[PRIVACY]
+    if field is None:
         return frozenset()
-    words = ";".join(values).replace(",", ";").lower().split(";")
+    words = ";".join(head.all_of(field)).replace(",", ";").lower().split(";")
     return frozenset(word.strip() for word in words if word.strip())
 
 
@@ -89,22 +90,25 @@ _cached_from: Final = lru_cache(maxsize=4096)(_from)  # every message of a call 
 
 def caller_identity(head: SipHead) -> Identity:
     """Return the caller of a request, or of the transaction that a response belongs to."""
-    value = head.first("from")
+    field = head.known[FROM]
+    value = "" if field is None else field.value
     identity = _cached_from(value) if len(value) <= CACHED_CHARS else _from(value)
     # RFC 5079: 433 refuses a caller because he is anonymous.
     if head.status == 433 or identity.anonymous:
         return ANONYMOUS
     if head.status:
         return identity
-    fields = head.fields
-    if "privacy" in fields and not HIDING.isdisjoint(privacy(head)):
+    known = head.known
+    if known[PRIVACY] is not None and not HIDING.isdisjoint(privacy(head)):
         return ANONYMOUS
-    if "p-asserted-identity" in fields:
-        better = _asserted(split_all(head.all("p-asserted-identity")))
+    asserted = known[P_ASSERTED_IDENTITY]
+    if asserted is not None:
+        better = _asserted(split_all(head.all_of(asserted)))
         if better is not None:
             return better
-    if "remote-party-id" in fields:
-        better = _remote_party([parse_name_addr(value) for value in split_all(head.all("remote-party-id"))])
+    remote = known[REMOTE_PARTY_ID]
+    if remote is not None:
+        better = _remote_party([parse_name_addr(value) for value in split_all(head.all_of(remote))])
         if better is not None:
             return better
     return identity

@@ -11,8 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from .field import END, KEPT_BYTES, LINES, MAX_VALUE_CHARS, Field, decoded, is_fold
-from .names import METHODS, TOKEN
+from .field import END_PLACE, KEPT_BYTES, LINES, MAX_VALUE_CHARS, Field, decoded, is_fold
+from .names import CONTENT_LENGTH, CSEQ, METHODS, OTHER, PLACES, TOKEN
 
 MAX_HEAD_BYTES: Final = 65_536
 """A head longer than any datagram. Below: long but honest heads over TCP are lost. Above: one sender can make
@@ -31,7 +31,7 @@ class SipError(ValueError):
 
 
 KEPT_STARTS: Final = 4_096
-"""Start lines of late that are looked among. Below: requests of calls that ring are read again and again."""
+"""Start lines that are remembered. Below: the requests of calls that ring are read again and again."""
 
 
 @final
@@ -40,15 +40,16 @@ class SipHead:
     """One message's head. Headers of one name keep their order; their values are unfolded, otherwise raw."""
 
     __slots__ = (
-        "_data", "_lines", "_offset", "complete", "fields", "method", "more", "reason_phrase", "request_uri",
-        "skipped", "status",
+        "_data", "_lines", "_offset", "complete", "known", "method", "more", "others", "reason_phrase",
+        "request_uri", "skipped", "status",
     )  # fmt: skip
 
     def __init__(
         self,
         method: str,
         start: "StartLine",
-        fields: dict[str, Field],
+        known: list[Field | None],
+        others: dict[str, Field],
         more: list[Field],
         skipped: int,
         complete: bool,
@@ -63,8 +64,10 @@ class SipHead:
         self.status: Final = start.status
         """100 to 699; 0 for a request."""
         self.reason_phrase: Final = start.phrase
-        self.fields: Final = fields
-        """Long name in lower case -> the first header line of that name; none of `names.UNREAD`."""
+        self.known: Final = known
+        """The first header line of each name that has a place in `names`; None where there is none such."""
+        self.others: Final = others
+        """Long name in lower case -> the first header line of any other name; none of `names.UNREAD`."""
         self.more: Final = more
         """The header lines after the first of their names."""
         self.skipped: Final = skipped
@@ -75,26 +78,34 @@ class SipHead:
         self._offset = offset
         self._lines = lines
 
+    def field(self, name: str) -> Field | None:
+        """Return the first header line of `name` (long form, lower case)."""
+        place = PLACES.get(name)
+        return self.others.get(name) if place is None else self.known[place]
+
     def first(self, name: str) -> str:
         """Return the first value of `name` (long form, lower case), "" if it is absent."""
-        field = self.fields.get(name)
+        field = self.field(name)
         return "" if field is None else field.value
 
     def all(self, name: str) -> list[str]:
         """Return the values of `name` (long form, lower case), one per header line; empty if it is absent."""
-        field = self.fields.get(name)
-        if field is None:
-            return []
-        values = [field.value]
-        for each in self.more:
-            if each.name == name:
-                values.append(each.value)
+        field = self.field(name)
+        return [] if field is None else self.all_of(field)
+
+    def all_of(self, first: Field) -> list[str]:
+        """Return the values of the lines that have the name of `first`, which is the first of them."""
+        values = [first.value]
+        for field in self.more:
+            if field.name == first.name:
+                values.append(field.value)
         return values
 
     @property
     def headers(self) -> dict[str, list[str]]:
         """Long name in lower case -> values in order of appearance, one per header line."""
-        return {name: self.all(name) for name in self.fields}
+        kept = [field for field in (*self.known, *self.others.values()) if field is not None]
+        return {field.name: self.all_of(field) for field in kept}
 
     @property
     def body(self) -> bytes:
@@ -110,14 +121,15 @@ class SipHead:
                 break
         else:
             at = head_end(data.decode("latin-1"), self._offset)[1]
-        claimed = self.first("content-length")
+        length = self.known[CONTENT_LENGTH]
+        claimed = "" if length is None else length.value
         if len(claimed) < 10 and claimed.isdigit() and claimed.isascii():
             return data[at : at + int(claimed)]
         return data[at:]
 
     def __repr__(self) -> str:
         start = f"{self.status} {self.method}" if self.status else self.method
-        return f"<SipHead {start}, {len(self.fields)} headers>"
+        return f"<SipHead {start}, {len(self.headers)} headers>"
 
 
 @final
@@ -157,16 +169,16 @@ def parse(data: bytes) -> SipHead:
     start = _STARTS.get(lines[0])
     if start is None:
         start = _start_line(lines[0], offset)
-    beyond = lines.pop().split(b"\n") if len(lines) == MAX_HEADER_LINES + 2 else []
+    beyond = lines.pop() if len(lines) == MAX_HEADER_LINES + 2 else b""
     if not lines[-1]:
         del lines[-1]  # what follows the last line's end is not an empty line
 
-    fields: dict[str, Field] = {}
+    known: list[Field | None] = [None] * OTHER
+    others: dict[str, Field] = {}
     more: list[Field] = []
     last: Field | None = None  # where a folded line goes on; None after a line that was left out
     skipped = 0
     complete = False
-    kept = 0
     late = LINES.late
     for line in lines[1:]:
         field = late.get(line)
@@ -183,23 +195,26 @@ def parse(data: bytes) -> SipHead:
                 else:
                     if more and more[-1] is last:
                         more[-1] = longer
+                    elif last.place == OTHER:
+                        others[last.name] = longer
                     else:
-                        fields[longer.name] = longer
+                        known[last.place] = longer
                     last = longer
             continue
-        name = field.name
-        if name:
-            fields.setdefault(name, field)
-            if len(fields) == kept:  # there was one of that name
-                more.append(field)
+        place = field.place
+        if place >= 0:
+            if place == OTHER and field.name not in others:
+                others[field.name] = field
+            elif place != OTHER and known[place] is None:
+                known[place] = field
             else:
-                kept += 1
-        elif field is END:
+                more.append(field)
+        elif place == END_PLACE:
             complete = True
             break
         last = field
     else:
-        for line in beyond:
+        for line in beyond.removesuffix(b"\n").split(b"\n") if beyond else ():
             if line == b"\r" or not line:
                 complete = True
                 break
@@ -207,10 +222,10 @@ def parse(data: bytes) -> SipHead:
 
     method = start.method
     if start.status:
-        cseq = fields.get("cseq")
+        cseq = known[CSEQ]
         if cseq is not None:
             method = cseq.method
-    return SipHead(method, start, fields, more, skipped, complete, data, offset, lines)
+    return SipHead(method, start, known, others, more, skipped, complete, data, offset, lines)
 
 
 def leading_lines(data: bytes) -> int:
@@ -255,7 +270,7 @@ def _read_start_line(line: str, offset: int) -> StartLine:
         blank = line.find(" ")
         method = line[: max(blank, 0)]
         if method in METHODS:
-            rest = line[blank + 1 :].rstrip(_BLANK)
+            rest = line[blank + 1 : -1] if line.endswith(" SIP/2.0\r") else line[blank + 1 :].rstrip(_BLANK)
             if rest.endswith(" SIP/2.0"):
                 uri = rest[:-8].strip(" \t<>")
                 if uri:

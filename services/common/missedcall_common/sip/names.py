@@ -60,6 +60,77 @@ UNREAD: Final[frozenset[str]] = frozenset(name.lower() for name in _UNREAD)
 none may be that could carry another call's Call-ID (`correlation_headers`)."""
 
 
+# Where the headers that are read stand in `SipHead.known`.
+VIA: Final = 0
+FROM: Final = 1
+TO: Final = 2
+CALL_ID: Final = 3
+CSEQ: Final = 4
+CONTACT: Final = 5
+CONTENT_TYPE: Final = 6
+CONTENT_LENGTH: Final = 7
+REASON: Final = 8
+MS_DIAGNOSTICS: Final = 9
+MS_DIAGNOSTICS_PUBLIC: Final = 10
+MS_CLIENT_DIAGNOSTICS: Final = 11
+WARNING: Final = 12
+HISTORY_INFO: Final = 13
+DIVERSION: Final = 14
+REPLACES: Final = 15
+REFERRED_BY: Final = 16
+REFER_TO: Final = 17
+P_ASSERTED_IDENTITY: Final = 18
+REMOTE_PARTY_ID: Final = 19
+PRIVACY: Final = 20
+SESSION_ID: Final = 21
+P_CHARGING_VECTOR: Final = 22
+MS_CONVERSATION_ID: Final = 23
+PRIORITY: Final = 24
+REQUEST_DISPOSITION: Final = 25
+ANSWER_MODE: Final = 26
+PRIV_ANSWER_MODE: Final = 27
+CALL_INFO: Final = 28
+ALERT_INFO: Final = 29
+OTHER: Final = 30
+"""Of all others that are kept; and how many have a place of their own."""
+UNKEPT: Final = -1
+"""Of `UNREAD`."""
+
+PLACES: Final[dict[str, int]] = {
+    "via": VIA,
+    "from": FROM,
+    "to": TO,
+    "call-id": CALL_ID,
+    "cseq": CSEQ,
+    "contact": CONTACT,
+    "content-type": CONTENT_TYPE,
+    "content-length": CONTENT_LENGTH,
+    "reason": REASON,
+    "ms-diagnostics": MS_DIAGNOSTICS,
+    "ms-diagnostics-public": MS_DIAGNOSTICS_PUBLIC,
+    "ms-client-diagnostics": MS_CLIENT_DIAGNOSTICS,
+    "warning": WARNING,
+    "history-info": HISTORY_INFO,
+    "diversion": DIVERSION,
+    "replaces": REPLACES,
+    "referred-by": REFERRED_BY,
+    "refer-to": REFER_TO,
+    "p-asserted-identity": P_ASSERTED_IDENTITY,
+    "remote-party-id": REMOTE_PARTY_ID,
+    "privacy": PRIVACY,
+    "session-id": SESSION_ID,
+    "p-charging-vector": P_CHARGING_VECTOR,
+    "ms-conversation-id": MS_CONVERSATION_ID,
+    "priority": PRIORITY,
+    "request-disposition": REQUEST_DISPOSITION,
+    "answer-mode": ANSWER_MODE,
+    "priv-answer-mode": PRIV_ANSWER_MODE,
+    "call-info": CALL_INFO,
+    "alert-info": ALERT_INFO,
+}
+"""Name -> place."""
+
+
 def _spellings() -> dict[str, str]:
     known = {}
     for name in (*_USUAL, *_UNREAD):

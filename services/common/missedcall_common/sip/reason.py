@@ -11,7 +11,7 @@ from mypy_extensions import mypyc_attr
 
 from .grammar import number, parse_params, split_all, unquote
 from .message import SipHead
-from .names import TOKEN
+from .names import MS_CLIENT_DIAGNOSTICS, MS_DIAGNOSTICS, MS_DIAGNOSTICS_PUBLIC, TOKEN
 
 MAX_REASONS: Final = 16
 """Reasons read per message; a proxy that merges forks writes one per protocol and fork."""
@@ -77,7 +77,8 @@ class SipWarning:
         self.agent: Final = agent
 
 
-DIAGNOSTIC_HEADERS: Final = ("ms-diagnostics", "ms-diagnostics-public", "ms-client-diagnostics")
+DIAGNOSTIC_PLACES: Final = (MS_DIAGNOSTICS, MS_DIAGNOSTICS_PUBLIC, MS_CLIENT_DIAGNOSTICS)
+"""Of the headers, the enterprise's own first."""
 
 _CAUSE: Final = re.compile(r"([0-9]{1,4})(?![0-9])")  # `200 text=...`: some forget the semicolon
 _ID: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9A-Za-z.]{1,32}))?")
@@ -99,16 +100,17 @@ def parse_reasons(values: list[str]) -> list[Reason]:
 
 def parse_diagnostics(head: SipHead) -> list[Diagnostic]:
     """Read the three diagnostic headers, the enterprise's own first."""
-    found = []
-    for header in DIAGNOSTIC_HEADERS:
-        if header not in head.fields:
+    found: list[Diagnostic] = []
+    for place in DIAGNOSTIC_PLACES:
+        field = head.known[place]
+        if field is None:
             continue
-        for value in split_all(head.all(header))[:MAX_REASONS]:
+        for value in split_all(head.all_of(field))[:MAX_REASONS]:
             text, _, rest = value.partition(";")
             match = _ID.fullmatch(text.strip())
             if match:
                 params = parse_params(rest)
-                found.append(Diagnostic(int(match[1]), match[2] or "", params, header))
+                found.append(Diagnostic(int(match[1]), match[2] or "", params, field.name))
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from .field import Field
 from .grammar import parse_params, split_all, split_values
 from .message import SipHead
+from .names import CSEQ, VIA
 from .texts import TEXTS
 
 MAGIC: Final = "z9hG4bK"
@@ -64,13 +65,13 @@ def branches(head: SipHead) -> tuple[str, str, int]:
     That is the branch, or `sent-by/branch` where the peer is of RFC 2543 and the branch alone may repeat
     (RFC 3261 s.17.2.3); "" where there is no such Via.
     """
-    field = head.fields.get("via")
+    field = head.known[VIA]
     if field is None:
         return "", "", 0
     found = _branches_of(field)
     if head.more:
         for each in head.more:
-            if each.name == "via":
+            if each.place == VIA:
                 found += _branches_of(each)
     count = len(found)
     return found[0] if count else "", found[1] if count > 1 else "", count
@@ -92,5 +93,5 @@ def _branches_of(via: Field) -> tuple[str, ...]:
 
 def cseq(head: SipHead) -> tuple[int, str]:
     """Return CSeq number and method; -1 for a number that is missing or impossible, "" for no method."""
-    field = head.fields.get("cseq")
+    field = head.known[CSEQ]
     return (-1, "") if field is None else (field.number, field.method)
