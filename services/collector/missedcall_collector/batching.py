@@ -33,8 +33,8 @@ Batch: TypeAlias = tuple[int, CaptureBatch]
 class Batcher:
     """One collector's numbering, for all partitions.
 
-    Call `add` for each message, `due` at least every `LINGER_MS`, and `flush` at the end; publish what they
-    return, in that order.
+    Call `add` for each message or `add_all`, `due` at least every `LINGER_MS`, and `flush` at the end; publish
+    what they return, in that order.
     """
 
     def __init__(
@@ -64,10 +64,19 @@ class Batcher:
 
     def add(self, message: SipMessage, now_ms: int) -> list[Batch]:
         """Take a message; return the batch that it completes, or that had waited long enough before it."""
+        return self.add_all([message], now_ms)
+
+    def add_all(self, messages: list[SipMessage], now_ms: int) -> list[Batch]:
+        """Take messages; return what `add` of each would return."""
+        closed: list[Batch] = []
+        for message in messages:
+            self._clock_ms = max(self._clock_ms, now_ms, message.received_ms)
+            self._take(message, closed)
+        return closed
+
+    def _take(self, message: SipMessage, closed: list[Batch]) -> None:
         number = partition(message.key, len(self._open)) if len(self._open) > 1 else 0
         batch = self._open[number]
-        self._clock_ms = max(self._clock_ms, now_ms, message.received_ms)
-        closed: list[Batch] = []
         size = len(message.head) + _OVERHEAD
         if batch.messages and (
             self._clock_ms - batch.since_ms >= self._linger_ms or batch.bytes + size > self._max_bytes
@@ -79,7 +88,6 @@ class Batcher:
         batch.bytes += size
         if len(batch.messages) >= self._max_messages:
             closed.append(self._close(number))
-        return closed
 
     def due(self, now_ms: int) -> list[Batch]:
         """Return the batches that have waited long enough, and a tick for each partition that was silent."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from missedcall_common.runtime.events import Event, emit
-from missedcall_schemas.records import CaptureBatch
+from missedcall_schemas.records import CaptureBatch, SipMessage
 
 from .batching import LINGER_MS, Batch, Batcher
 from .clock import Clock
@@ -124,13 +124,17 @@ class Collecting:
             self._full = False
             self._holes += 1
         now_ms = self._clock.now_ms()
-        from_frame, add = self._intake.from_frame, self._batcher.add
+        from_frame = self._intake.from_frame
+        messages: list[SipMessage] = []
         for frame in frames:
             try:
-                for message in from_frame(frame, now_ms):
-                    if closed := add(message, now_ms):
-                        self._hand_on_all(closed)
+                messages += from_frame(frame, now_ms)
             except Exception as error:  # noqa: BLE001 - a mistake of ours costs the frame that found it
+                self._refuse(error)
+        for batch in self._batcher.add_all(messages, now_ms):
+            try:
+                self._hand_on_all([batch])
+            except Exception as error:  # noqa: BLE001 - or the batch
                 self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:

@@ -51,12 +51,12 @@ class HepStream:
             self._parts.clear()
         frames: list[bytes] = []
         while data:
-            if self._member is not None:
-                data = self._inflate(self._member, data, frames)
+            member = self._member
+            if member is not None:
+                data = self._inflate(member, data, frames)
                 continue
-            at = self._cut(data, frames)
-            data = data[at:]
-            if self._member is None:
+            data = data[self._cut(data, frames) :]
+            if not self._zipped():
                 break
         if data:
             self._parts.append(data)
@@ -70,6 +70,9 @@ class HepStream:
         self._missing = 0
         self._member = None
         return []
+
+    def _zipped(self) -> bool:
+        return self._member is not None
 
     def _cut(self, data: bytes, frames: list[bytes]) -> int:
         """Append the complete frames of `data` to `frames`; return where the incomplete one begins."""

@@ -41,6 +41,7 @@ def packets(source: Source) -> Iterator[list[Packet]]:
     link = struct.unpack_from(order + "I", source.data, source.at + 20)[0] & 0xFFFF
     source.at += _FILE_HEADER
     header = struct.Struct(order + "IIII").unpack_from
+    second = second_ms = 0  # of the packet before: multiplying costs more than looking
     while True:
         if source.need(_RECORD_HEADER) < _RECORD_HEADER:
             source.end(f"a record header of {_RECORD_HEADER} bytes")
@@ -57,7 +58,9 @@ def packets(source: Source) -> Iterator[list[Packet]]:
             if stop > end:
                 break
             at = stop
-            found.append((seconds * 1000 + fraction // per_ms, link, data[begin:stop]))
+            if seconds != second:
+                second, second_ms = seconds, seconds * 1000
+            found.append((second_ms + fraction // per_ms, link, data[begin:stop]))
         source.at = at
         if found:
             yield found

@@ -2,6 +2,8 @@
 
 Rule 1: blocks that carry no packet are skipped unread: names, statistics, decryption secrets, whatever comes.
 Rule 2: a section may change the byte order and starts a new list of interfaces (s.4.1).
+Rule 3: a time that a pcap file could not hold, after 2106 or before 1970, is the nearest one that it could: an
+        interface can claim any unit and any offset.
 """
 
 import struct
@@ -19,6 +21,7 @@ _OLD_PACKET: Final = 2
 _SIMPLE_PACKET: Final = 3
 _ENHANCED_PACKET: Final = 6
 _ORDERS: Final = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+_LATEST_MS: Final = (1 << 32) * 1000 - 1
 _BLOCK: Final = 12  # type, length, and the length once more at its end
 _MAX_INTERFACES: Final = 65_536  # an enhanced packet block can name more; nobody captures on more
 _TSRESOL: Final = 9
@@ -46,7 +49,8 @@ class _Interface:
         self._multiply, self._per = (1, per_s // 1000) if per_s % 1000 == 0 else (1000, per_s)
 
     def ms(self, high: int, low: int) -> int:
-        return (high << 32 | low) * self._multiply // self._per + self.offset_ms
+        at_ms = (high << 32 | low) * self._multiply // self._per + self.offset_ms
+        return at_ms if 0 <= at_ms <= _LATEST_MS else max(0, min(at_ms, _LATEST_MS))
 
 
 def packets(source: Source) -> Iterator[list[Packet]]:

@@ -30,6 +30,16 @@ def test_a_message_that_would_not_fit_goes_into_the_next_batch():
     assert [len(m.head) for m in batcher.flush(1000)[0][1].messages] == [601]
 
 
+def test_messages_together_make_the_batches_that_they_make_one_by_one():
+    messages = [sip("ab"[n % 2], 1000 + n // 3 * 40, bytes(n * 40)) for n in range(20)]
+    one_by_one, together = (Batcher("c", 7, 2, max_messages=4, max_bytes=2000) for _ in range(2))
+
+    expected = [batch for message in messages for batch in one_by_one.add(message, 1000)]
+
+    assert together.add_all(messages, 1000) == expected
+    assert together.flush(9000) == one_by_one.flush(9000)
+
+
 def test_batches_of_a_partition_are_numbered_without_a_hole():
     batcher = Batcher("c", 7, max_messages=1)
 

@@ -33,6 +33,13 @@ def test_an_empty_header_is_none():
     assert key("X-CID: ", "X-Call-ID: leg-a") == "leg-a"
 
 
+def test_headers_need_have_nothing_in_common():
+    rules = CorrelationRules(("X-CID", "Session-ID"))
+
+    assert correlation_key(rules, invite("b", "SESSION-ID: a"), "b") == "a"
+    assert correlation_key(rules, invite("b"), "b") == "b"
+
+
 @pytest.mark.parametrize("call_id", ["leg-a_b2b-1", "leg-a_pbx-12", "leg-a_b2b-1_pbx-1"])
 def test_a_vendors_suffix_is_taken_off(call_id):
     assert key(call_id=call_id) == "leg-a"

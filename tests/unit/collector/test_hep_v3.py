@@ -4,8 +4,9 @@ import struct
 import zlib
 
 import pytest
+from msgspec.structs import replace
 from support.captures import invite, zipped
-from support.hep_senders import chunk, frame, kamailio_v3
+from support.hep_senders import SECONDS, SENDERS, chunk, frame, kamailio_v3
 
 from missedcall_collector import hep
 from missedcall_collector.hep import HepError, HepLimitError, HepPacket
@@ -42,6 +43,23 @@ def test_of_a_repeated_chunk_the_last_counts_wherever_it_stands(at):
 
     assert packet.captured_ms == (1_700_000_777_123 if at is None else 1_700_000_000_123)
     assert packet.payload == SIP
+
+
+@pytest.mark.parametrize(
+    "name", ["kamailio_v3", "captagent", "asterisk_ipv6", "kamailio_v2", "kamailio_v1_ipv6"]
+)
+def test_frames_of_one_flow_have_payload_and_time_of_their_own(name):
+    first = SENDERS[name](SIP)
+    later = SENDERS[name](b"BYE " + SIP[4:])
+    for order in (">", "<"):
+        later = later.replace(struct.pack(order + "I", SECONDS), struct.pack(order + "I", SECONDS + 9))
+
+    one, other = hep.decode(first), hep.decode(later)
+
+    assert other.payload == b"BYE " + SIP[4:]
+    assert other == replace(
+        one, payload=other.payload, captured_ms=one.captured_ms and one.captured_ms + 9000
+    )
 
 
 def test_unknown_chunks_are_skipped_and_kept():

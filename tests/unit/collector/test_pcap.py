@@ -90,6 +90,14 @@ def test_an_offset_of_times_is_added():
     assert read(pcapng, data) == [(CAPTURED_MS, 1, b"x")]
 
 
+@pytest.mark.parametrize(("offset_s", "ms"), [(1 << 62, (1 << 32) * 1000 - 1), (-(1 << 62), 0)])
+def test_a_time_that_no_clock_shows_is_the_nearest_that_a_pcap_could_hold(offset_s, ms):
+    options = struct.pack("<HHq", 14, 8, offset_s) + struct.pack("<HH", 0, 0)
+    data = captures.section() + captures.interface(options=options) + captures.enhanced(b"x", 1)
+
+    assert read(pcapng, data) == [(ms, 1, b"x")]
+
+
 def test_each_interface_has_its_link_type_and_sections_start_anew():
     data = (
         captures.section()

@@ -26,6 +26,21 @@ def test_messages_come_out_however_the_bytes_come_in(size):
     assert (stream.pending, stream.resyncs) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "was", [b"INVITE sip", b" SIP/2.0\r\n", b"Content-Length: ", b"\r\n\r\n", b"CSeq: 1"]
+)
+@pytest.mark.parametrize("becomes", [b"", b" ", b"\t", b"\r", b"\n", b"\r\n", b"\n\n", b"7", b"\0", b":"])
+def test_what_comes_as_one_piece_is_cut_as_what_comes_in_two(was, becomes):
+    data = A.replace(was, was[:1] + becomes + was[1:]) + C
+
+    found = []
+    for cut in (len(data), len(A) // 2, 1):
+        stream = SipStream()
+        found.append((stream.feed(data[:cut]) + stream.feed(data[cut:]) + stream.gap(), stream.resyncs))
+
+    assert found[1:] == found[:1] * 2
+
+
 @pytest.mark.parametrize("between", [b"\r\n\r\n", b"\r\n", b"\0\0", b"\n"])
 @pytest.mark.parametrize("size", [1, None])
 def test_keep_alives_between_messages_are_skipped(between, size):

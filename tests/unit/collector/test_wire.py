@@ -83,6 +83,30 @@ def test_the_end_of_the_capture_yields_what_is_readable(wire):
     assert (message.call_id, message.captured_ms) == ("call-1", 7)
 
 
+def test_a_first_line_shorter_than_a_version_is_not_sip(wire, intake):
+    assert wire.packet(1, RAW, udp4(b"X\n" + bytes(30))) == []
+    assert intake.counts == {"not-sip": 1}
+
+
+@pytest.mark.parametrize(
+    "payload", [invite(), invite(method="OPTIONS"), kamailio_v3(invite()), b"\x80" + bytes(99), b"", b"x"]
+)
+@pytest.mark.parametrize("total", [0, 19, 20, 27, 28, 29, 200, None])
+@pytest.mark.parametrize("length", [0, 8, 9, 100, None])
+def test_packets_together_are_opened_as_one_by_one(payload, total, length):
+    packet = bytearray(udp4(payload))
+    packet[2:4] = packet[2:4] if total is None else total.to_bytes(2, "big")
+    packet[24:26] = packet[24:26] if length is None else length.to_bytes(2, "big")
+    packets = [(5, RAW, bytes(packet)), (6, 1, ethernet(bytes(packet))), (4, RAW, bytes(packet[:27]))]
+    one_by_one, together = Intake(), Intake()
+    first = Wire(one_by_one)
+
+    expected = [message for packet in packets for message in first.packet(*packet)]
+
+    assert Wire(together).packets(packets) == expected
+    assert together.counts == one_by_one.counts
+
+
 def test_a_frame_without_ip_is_counted(wire, intake):
     assert wire.packet(1, 1, ethernet(udp4(b"x"))[:13]) == []
     assert intake.counts == {"not-ip": 1}

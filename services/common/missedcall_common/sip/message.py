@@ -11,7 +11,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from .field import END, LINES, KEPT_BYTES, MAX_VALUE_CHARS, Field, decoded, is_fold
+from .field import END, KEPT_BYTES, LINES, MAX_VALUE_CHARS, Field, decoded, is_fold
 from .names import METHODS, TOKEN
 
 MAX_HEAD_BYTES: Final = 65_536
@@ -31,7 +31,7 @@ class SipError(ValueError):
 
 
 KEPT_STARTS: Final = 4_096
-"""Start lines of late that are looked among. Below: the requests of the calls that ring are read again and again."""
+"""Start lines of late that are looked among. Below: requests of calls that ring are read again and again."""
 
 
 @final
