@@ -9,7 +9,7 @@ from msgspec import msgpack
 from support import hep_calls
 from support.classifier_process import offline
 
-from missedcall_classifier.engine import Engine
+from missedcall_classifier import engine
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.rows import StateError
 from missedcall_classifier.stream.unit import FORMAT, NEXT, POISON, Format, Unit
@@ -139,14 +139,14 @@ def test_another_policy_is_written_down_with_the_next_turn():
 def poison(monkeypatch):
     """Let the engine fail on the messages of one call; return its Call-ID."""
     call_id = next(hep_calls.one_call(8)).call_id
-    observe = Engine._observe
+    see = engine.see
 
-    def failing(self, message, decisions):
+    def failing(message, *arguments):
         if message.call_id == call_id:
             raise RuntimeError("a mistake of ours")
-        observe(self, message, decisions)
+        return see(message, *arguments)
 
-    monkeypatch.setattr(Engine, "_observe", failing)
+    monkeypatch.setattr(engine, "see", failing)
     return call_id
 
 
