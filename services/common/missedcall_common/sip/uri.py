@@ -140,11 +140,9 @@ def parse_uri(text: str) -> SipUri:
     if at >= 0:
         at = rest.rfind("@", at, end)
         user = rest[:at]
-        if ":" in user:
-            user = user[: user.find(":")]  # the rest is a password (s.19.1.1)
-        if ";" in user:
-            user, _, user_params = user.partition(";")
-        user = user.strip()
+        if not user.isalnum():
+            user, _, user_params = user.partition(":")[0].partition(";")  # a colon begins the password (s.19.1.1)
+            user = user.strip()
     host, port = _host_port(rest[at + 1 : end])
     return SipUri(scheme, user, host, port, _pairs(params), headers, _pairs(user_params))
 
