@@ -1,11 +1,16 @@
 """What is indexed is what a call keeps: nothing outlives it, and no sender makes it grow."""
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
+from support import ladder
 from support.decide import captured, facts, feed, memory_of, tick, verdicts
 
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 CANCELLED = """
 0.000  alice>proxy>bob.1   INVITE bob
@@ -92,13 +97,17 @@ def test_joining_makes_no_call_larger_than_the_limit():
     assert engine.open_calls == 2
 
 
-def test_a_leg_that_another_named_before_is_known_by_its_stem_as_well():
+def test_a_leg_that_another_named_before_is_known_by_its_stem_as_well(engine):
     messages = ladder.load(GOLDEN / "join-three-legs-in-a-row.trace").messages()
-    named_last = sorted(messages, key=lambda m: (m.call_id.endswith("_b2b-1") and m.head.startswith(b"INVITE")))
-    a_last = sorted(named_last, key=lambda m: "_b2b-1" not in m.call_id and b"X-CID" not in m.head)
-    late = [replace(m, received_ms=m.captured_ms + 1_000 + at) for at, m in enumerate(a_last)]
-    engine = Engine(Policy())
 
-    decisions = [d for batch in batches(late) for d in engine.feed(batch)] + engine.finish()
+    def late(message):  # first what names leg b, then of leg b something else than its INVITE, then leg a
+        named = b"X-CID" in message.head
+        of_b = message.call_id.endswith("_b2b-1")
+        return (not named, not of_b, message.head.startswith(b"INVITE"))
 
-    assert [len(decision.call_ids) for decision in decisions] == [3]
+    ordered = sorted(messages, key=late)
+    decisions = feed(
+        engine, [replace(m, received_ms=messages[0].received_ms + n) for n, m in enumerate(ordered)]
+    )
+
+    assert [len(decision.call_ids) for decision in decisions + engine.finish()] == [3]

@@ -175,7 +175,8 @@ def test_what_a_replay_decided_is_not_kept(pcap):
                 yield replace(message, call_id=f"call-{n}", captured_ms=at_ms, received_ms=at_ms, head=head)
 
     engine = Engine(Policy())
-    made = decided(engine, batched(messages()), Sources([]), Progress(io.StringIO()))
+    steps = (engine.feed(batch) for batch in batched(messages()))
+    made = decided(engine, steps, Sources([]), Progress(io.StringIO()))
 
     assert sum(len(decisions) for decisions in made) == calls
     assert len(list(engine.changes())) < BATCH_MESSAGES
