@@ -138,6 +138,8 @@ def test_another_policy_is_written_down_with_the_next_turn():
 @pytest.fixture
 def poison(monkeypatch):
     """Let the engine fail on the messages of one call; return its Call-ID."""
+    if not engine.__file__.endswith(".py"):
+        pytest.skip("a compiled core calls its functions directly: none can be made to fail")
     call_id = next(hep_calls.one_call(8)).call_id
     see = engine.see
 
