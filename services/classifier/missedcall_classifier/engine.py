@@ -63,7 +63,7 @@ REST_ABOVE: Final = 20_000
 """Calls above which those that only ring are packed. Less: small systems pay for memory that they have. More:
 large ones need it."""
 
-REST_MS: Final = 5_000
+REST_MS: Final = 2_000
 """A call this old mostly rings and hears nothing for a while. Less: packed in vain, for the next message comes
 soon. More: memory."""
 

@@ -14,7 +14,7 @@ from missedcall_schemas.records import CaptureBatch
 
 from .policy import Policy
 from .seen import Offer, Seen, repeated_offer, see
-from .seen_rows import offer_of, offer_row, own_seen_of, seen_row
+from .seen_rows import offer_of, offer_row, pack, unpack
 
 LEGS: Final = 65_536
 """Call-IDs of which an INVITE was read lately. Less: more is sent along in vain. More: memory."""
@@ -90,7 +90,7 @@ def encode_read(read: ReadBatch) -> bytes:
             read.clock_ms,
             read.noise,
             read.malformed,
-            [seen_row(seen) for seen in read.seen],
+            pack(read.seen),
             read.received_ms,
             {at: offer_row(hint) for at, hint in read.hints.items()},
         )
@@ -102,8 +102,7 @@ def decode_read(data: bytes) -> ReadBatch:
     row: list[Any] = _decode(data)
     read = ReadBatch(row[0], row[1], row[2], row[3])
     read.noise, read.malformed = row[4], row[5]
-    rows: list[list[Any]] = row[6]
-    read.seen = [own_seen_of(each) for each in rows]
+    read.seen = unpack(row[6])
     read.received_ms = row[7]
     hints: dict[int, list[Any]] = row[8]
     read.hints = {at: offer_of(hint) for at, hint in hints.items()}

@@ -410,9 +410,7 @@ def _read_target(request_uri: str) -> _Target:
     return _Target(TEXTS.one(address_of_record(uri)), _contact_like(uri), traits)
 
 
-_cached_target: Final = lru_cache(maxsize=16_384)(
-    _read_target
-)  # a registered phone is called again and again
+_cached_target: Final = lru_cache(maxsize=4_096)(_read_target)  # a registered phone is called again and again
 
 
 def _offer(head: SipHead, message: SipMessage, link_headers: tuple[str, ...]) -> Offer:

@@ -15,14 +15,71 @@ _decode = msgspec.msgpack.Decoder().decode
 
 
 def pack(messages: list[Seen]) -> bytes:
-    """Return messages as bytes, for this process: a third of the memory."""
-    return _encode([seen_row(seen) for seen in messages])
+    """Return messages as bytes, for processes of this release: a fifth of the memory, for each text stands once."""
+    texts: dict[str, int] = {}
+    rows: list[tuple[object, ...]] = []
+    for seen in messages:
+        offer, ending = seen.offer, seen.ending
+        rows.append(
+            (
+                seen.at_ms,
+                _place(texts, seen.method),
+                seen.status,
+                _place(texts, seen.call_id),
+                seen.cseq,
+                _place(texts, seen.branch),
+                _place(texts, seen.parent),
+                seen.vias,
+                _place(texts, seen.from_tag),
+                _place(texts, seen.to_tag),
+                _place(texts, seen.src),
+                _place(texts, seen.dst),
+                None if offer is None else offer_row(offer),
+                None if ending is None else True if ending is PLAIN else _ending_row(ending),
+                _place(texts, seen.request_uri),
+                seen.again_ms,
+            )
+        )
+    return _encode((list(texts), rows))
+
+
+def _place(texts: dict[str, int], text: str) -> int:
+    """Return which of the texts it is."""
+    place = texts.get(text)
+    if place is None:
+        place = texts[text] = len(texts)
+    return place
 
 
 def unpack(data: bytes) -> list[Seen]:
-    """Return what `pack` packed."""
-    rows: list[list[Any]] = _decode(data)
-    return [own_seen_of(row) for row in rows]
+    """Return what `pack` packed; nothing is checked."""
+    packed: list[Any] = _decode(data)
+    texts: list[str] = packed[0]
+    rows: list[list[Any]] = packed[1]
+    messages: list[Seen] = []
+    for row in rows:
+        offer, ending = row[12], row[13]
+        messages.append(
+            Seen(
+                row[0],
+                texts[row[1]],
+                row[2],
+                texts[row[3]],
+                row[4],
+                texts[row[5]],
+                texts[row[6]],
+                row[7],
+                texts[row[8]],
+                texts[row[9]],
+                texts[row[10]],
+                texts[row[11]],
+                None if offer is None else offer_of(offer),
+                None if ending is None else PLAIN if ending is True else _ending(ending),
+                texts[row[14]],
+                row[15],
+            )
+        )
+    return messages
 
 
 def seen_row(seen: Seen) -> tuple[object, ...]:
@@ -131,29 +188,6 @@ def seen_of(row: Any) -> Seen:
     if len(fields) > 13 and fields[13] is not None:
         fields[13] = _ending(fields[13])
     return Seen(*fields)
-
-
-def own_seen_of(row: list[Any]) -> Seen:
-    """Return the message of a row that `seen_row` of this release wrote: nothing is checked."""
-    offer, ending = row[12], row[13]
-    return Seen(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        row[4],
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        row[11],
-        None if offer is None else offer_of(offer),
-        None if ending is None else _ending(ending),
-        row[14],
-        row[15],
-    )
 
 
 def offer_of(row: Any) -> Offer:

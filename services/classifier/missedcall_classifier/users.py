@@ -13,7 +13,7 @@ from .policy import Policy
 from .seen import Offer, Retarget
 
 
-@lru_cache(maxsize=16_384)  # the same few users are asked for at every comparison
+@lru_cache(maxsize=4_096)  # the same few users are asked for at every comparison
 def user_part(aor: str) -> str:
     """Return the user of an address of record, lower case, without its scheme; numbers as they are."""
     name = aor.partition(":")[2].partition("@")[0]

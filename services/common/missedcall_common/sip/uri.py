@@ -141,7 +141,9 @@ def parse_uri(text: str) -> SipUri:
         at = rest.rfind("@", at, end)
         user = rest[:at]
         if not user.isalnum():
-            user, _, user_params = user.partition(":")[0].partition(";")  # a colon begins the password (s.19.1.1)
+            user, _, user_params = user.partition(":")[0].partition(
+                ";"
+            )  # a colon begins the password (s.19.1.1)
             user = user.strip()
     host, port = _host_port(rest[at + 1 : end])
     return SipUri(scheme, user, host, port, _pairs(params), headers, _pairs(user_params))
@@ -267,7 +269,7 @@ def _address_in(text: str) -> str:
     return _address(parse_uri(text))
 
 
-_cached_address: Final = lru_cache(maxsize=16_384)(_address_in)
+_cached_address: Final = lru_cache(maxsize=4_096)(_address_in)
 
 
 def _is_sip(scheme: str) -> bool:
