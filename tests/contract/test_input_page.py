@@ -59,7 +59,8 @@ def test_every_limit_is_on_the_page():
     defined = set()
     for folder in ("services/collector/missedcall_collector", "services/common/missedcall_common/sip"):
         for path in (ROOT / folder).glob("*.py"):
-            names = re.findall(r"^(_?MAX_\w+)(?:: Final)? = [^(\n]*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            text = path.read_text(encoding="utf-8")
+            names = re.findall(r"^(_?MAX_\w+)(?:: Final)? = [^(\n]*$", text, re.MULTILINE)
             defined |= {(path.stem, name) for name in names}
     of_another_limit = {
         ("peek", "MAX_START_LINE_BYTES"),  # field.MAX_VALUE_CHARS

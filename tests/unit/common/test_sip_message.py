@@ -206,7 +206,9 @@ def test_empty_lines_before_the_start_line_are_ignored():
     assert (read.method, read.body) == ("INVITE", b"body")
 
 
-@pytest.mark.parametrize("line", ["no colon", "via", "c", ": no name", "two words: x", "na(me: x", "ümlaut: x"])
+@pytest.mark.parametrize(
+    "line", ["no colon", "via", "c", ": no name", "two words: x", "na(me: x", "ümlaut: x"]
+)
 def test_a_line_that_is_no_header_is_counted_and_left_out(line):
     read = head(line, "To: x")
 
