@@ -155,7 +155,7 @@ def test_reasons_come_back_however_they_are_joined(reasons, joined, data):
     ]
 
     assert h.parse_reasons([",".join(values)] if joined else values) == [
-        (protocol.upper(), cause, text) for protocol, cause, text in reasons
+        h.Reason(protocol.upper(), cause, text) for protocol, cause, text in reasons
     ]
 
 

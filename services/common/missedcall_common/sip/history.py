@@ -89,9 +89,8 @@ def escaped_headers(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for piece in text.split("&", MAX_ENTRIES)[:MAX_ENTRIES]:
         name, _, value = piece.partition("=")
-        if "%" in piece:
-            name, value = percent_decoded(name), percent_decoded(value)
-        name, value = name.strip().lower(), value.strip()
+        name = (percent_decoded(name) if "%" in name else name).strip().lower()
+        value = (percent_decoded(value) if "%" in value else value).strip()
         if name in ("cause", "text") and found and found[-1][0] == "reason":
             found[-1] = ("reason", f"{found[-1][1]};{name}={value}")
         elif name:

@@ -13,6 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from .field import END_PLACE, KEPT_BYTES, LINES, MAX_VALUE_CHARS, Field, decoded, is_fold
 from .names import CONTENT_LENGTH, CSEQ, METHODS, OTHER, PLACES, TOKEN
+from .texts import TEXTS
 
 MAX_HEAD_BYTES: Final = 65_536
 """A head longer than any datagram. Below: long but honest heads over TCP are lost. Above: one sender can make
@@ -141,7 +142,7 @@ class StartLine:
 
     def __init__(self, method: str, request_uri: str, status: int, phrase: str) -> None:
         self.method: Final = method
-        self.request_uri: Final = request_uri
+        self.request_uri: Final = TEXTS.one(request_uri)
         self.status: Final = status
         self.phrase: Final = phrase
 

@@ -141,9 +141,8 @@ def parse_uri(text: str) -> SipUri:
         at = rest.rfind("@", at, end)
         user = rest[:at]
         if not user.isalnum():
-            user, _, user_params = user.partition(":")[0].partition(
-                ";"
-            )  # a colon begins the password (s.19.1.1)
+            # A colon begins the password (s.19.1.1).
+            user, _, user_params = user.partition(":")[0].partition(";")
             user = user.strip()
     host, port = _host_port(rest[at + 1 : end])
     return SipUri(scheme, user, host, port, _pairs(params), headers, _pairs(user_params))
