@@ -1,5 +1,6 @@
 """Fixtures that several folders use."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -18,8 +19,21 @@ def kafka() -> Iterator[Cluster]:
     cluster.remove()
 
 
+# kafka-python 3.0.12 leaves the socket of a connection it gave up to the garbage collector.
+LEFT_SOCKETS = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+
+
+@pytest.fixture(autouse=True)
+def _left_sockets(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect what a test with Kafka leaves behind while its warnings are still laid to that test."""
+    yield
+    if request.node.get_closest_marker("kafka"):
+        gc.collect()
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("kafka"):
             item.add_marker(pytest.mark.xdist_group("kafka"))
+            item.add_marker(pytest.mark.filterwarnings(LEFT_SOCKETS))
