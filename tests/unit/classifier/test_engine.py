@@ -1,10 +1,13 @@
 """The engine's laws that no single ladder states: state rows, clocks, limits, corrections."""
 
+from msgspec.msgpack import decode
 from msgspec.structs import replace
 from support.decide import captured, feed, rows_of, tick
 
+from missedcall_classifier.decision import Meta
 from missedcall_classifier.engine import META, Engine
 from missedcall_classifier.policy import Policy
+from missedcall_schemas.records import CaptureBatch
 
 CANCELLED = """
 0.000  alice>proxy>bob.1   INVITE bob
@@ -39,3 +42,32 @@ def test_a_call_id_used_again_leaves_no_row_of_the_call_before():
     assert open_calls == 1
     assert len(rows) == 2  # the call and the clocks
     assert rows_of(engine, rows).keys() == {META}
+
+
+DAY_MS = 86_400_000
+
+
+def ticked(engine, collector, sequence, clock_ms):
+    engine.feed(CaptureBatch(collector, 1, sequence, clock_ms))
+    return decode(dict(engine.changes())[META], type=Meta)
+
+
+def test_a_collector_silent_for_a_day_is_forgotten_when_another_appears():
+    engine = Engine(Policy())
+    ticked(engine, "old", 0, DAY_MS)
+    ticked(engine, "young", 0, DAY_MS + 5000)
+    before = ticked(engine, "young", 1, 2 * DAY_MS + 1000)
+    after = ticked(engine, "new", 0, 2 * DAY_MS + 1000)
+
+    assert before.clocks.keys() == before.sequences.keys() == {"old", "young"}
+    assert after.clocks.keys() == after.sequences.keys() == {"young", "new"}
+    assert engine.counts["gap"] == 0
+
+
+def test_a_collector_that_comes_back_within_a_day_is_known_and_what_it_lost_is_a_gap():
+    engine = Engine(Policy())
+    ticked(engine, "old", 0, DAY_MS)
+    ticked(engine, "new", 0, 2 * DAY_MS - 1000)
+    ticked(engine, "old", 3, 2 * DAY_MS)
+
+    assert engine.counts["gap"] == 2
