@@ -8,6 +8,7 @@ from faust.tables.recovery import Recovery
 from faust.transport import consumer
 from faust.transport.drivers import aiokafka as driver
 
+from missedcall_classifier.policy import Policy
 from missedcall_classifier.stream.app import make_app
 from missedcall_classifier.stream.eos import EosApp, EosConsumer, EosTransport, EosWorker
 from missedcall_classifier.stream.settings import ClassifierSettings
@@ -35,7 +36,7 @@ def test_partitions_are_taken_over_before_they_are_read():
 
 
 def test_the_app_uses_our_consumer():
-    app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))))
+    app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy())
 
     assert isinstance(app, EosApp)
     assert "_new_transport" in vars(faust.App)

@@ -53,6 +53,7 @@ SHELLS = frozenset(
         "missedcall_common.runtime.reference",
         "missedcall_classifier.__main__",
         "missedcall_classifier.stream.app",
+        "missedcall_classifier.stream.audit_topics",
         "missedcall_classifier.stream.eos",
         "missedcall_classifier.stream.partitions",
         "missedcall_collector.__main__",
@@ -96,6 +97,7 @@ READERS = frozenset(
     {
         "missedcall_schemas.topics",
         "missedcall_common.runtime.settings",
+        "missedcall_classifier.policy_settings",
         "missedcall_collector.settings",
     }
 )

@@ -9,11 +9,11 @@ from missedcall_common.kafka.client import KafkaUnusableError
 from missedcall_common.kafka.plan import plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
-from missedcall_common.runtime.settings import SettingsError, from_environment
+from missedcall_common.runtime.settings import SettingsError
 
 from .stream.app import make_app
 from .stream.eos import EosWorker
-from .stream.settings import ClassifierSettings
+from .stream.settings import ClassifierSettings, load
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
         0: ended in order. 1: it could not start. 2: the settings cannot be used. 70: a transaction failed.
     """
     try:
-        settings = from_environment(ClassifierSettings, os.environ)
+        settings, policy = load(os.environ)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -34,7 +34,9 @@ def main() -> int:
         emit(Event.SERVICE_FAILED, error)
         sys.stderr.write(f"missedcall_classifier: {error}\n")
         return 1
-    worker = EosWorker(make_app(settings), loop=uvloop.new_event_loop(), quiet=True, redirect_stdouts=False)
+    worker = EosWorker(
+        make_app(settings, policy), loop=uvloop.new_event_loop(), quiet=True, redirect_stdouts=False
+    )
     worker.execute_from_commandline()
     return 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import faust
 
+from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
@@ -26,11 +27,11 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
     return {"bootstrap_servers": list(settings.bootstrap)}
 
 
-def make_app(settings: ClassifierSettings) -> EosApp:
+def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
     """Return the application; nothing is connected before its worker starts."""
     kafka = settings.kafka
     source = name_of("sip-transactions", kafka)
-    partitions = KafkaPartitions(settings, connection(kafka))
+    partitions = KafkaPartitions(settings, policy, connection(kafka))
     app = EosApp(
         settings.application,
         source=source,

@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
 
@@ -29,15 +30,17 @@ BATCH_BYTES = 262_144
 class KafkaPartitions(Partitions):
     """Units and their producers, by partition."""
 
-    def __init__(self, settings: ClassifierSettings, connection: dict[str, Any]) -> None:
+    def __init__(self, settings: ClassifierSettings, policy: Policy, connection: dict[str, Any]) -> None:
         """Prepare; nothing is connected.
 
         Args:
             settings: of the service.
+            policy: how to decide.
             connection: arguments that all clients of aiokafka have in common.
         """
         self.units: dict[int, Unit] = {}
         self._settings = settings
+        self._policy = policy
         self._connection = connection
         self._producers: dict[int, AIOKafkaProducer] = {}
         self._names = {
@@ -113,7 +116,7 @@ class KafkaPartitions(Partitions):
         self._producers[partition] = producer
         rows = await self._rows(partition)
         settings = self._settings
-        unit = Unit(settings.decide, settings.kafka.partitions, rows.items(), settings.source)
+        unit = Unit(self._policy, settings.kafka.partitions, rows.items(), settings.source)
         self.units[partition] = unit
         emit(
             Event.STATE_LOADED,
