@@ -12,6 +12,7 @@ from support.pipeline_process import PipelineProcess
 
 from missedcall_classifier.policy import Policy
 from missedcall_collector.batching import Batcher
+from missedcall_collector.correlation import CorrelationRules, LegKeys
 from missedcall_collector.pcap_writer import write_pcap
 from missedcall_embedded.demo import SAMPLES, load_samples
 from missedcall_embedded.pipeline import Pipeline
@@ -55,9 +56,12 @@ def replayed(captures, *words):
 
 def batches(captures, partitions):
     """Yield partition and batch of a log whose clocks go on until every call is decided."""
+    policy = Policy()
+    keys = LegKeys(CorrelationRules(policy.correlation_headers, policy.call_id_suffixes))
     batcher = Batcher("c1", 1, partitions, max_messages=20)
     for message in Sources(captures).messages():
-        yield from batcher.add(message, message.received_ms)
+        key = keys.key(message.head, message.call_id, message.correlation_id)
+        yield from batcher.add(replace(message, key=key), message.received_ms)
     yield from batcher.flush(batcher.clock_ms)
     yield from batcher.due(batcher.clock_ms + LONG_MS)
 
@@ -114,15 +118,14 @@ def without_our_clock(facts, verdicts):
 def test_what_is_captured_live_gives_the_same_on_one_machine_and_on_kafka(
     kafka, environment, captures, tmp_path
 ):
-    many = captures[-1:]
-    by_replay = without_our_clock(replayed(many), replayed(many, "--verdicts"))
+    count = len(replayed(captures, "--verdicts"))
+    by_replay, _ = without_our_clock(replayed(captures), [])
     config = tmp_path / "run.toml"
     config.write_text('[listen]\nudp = []\ntcp = ["127.0.0.1:0"]\n')
-    count = len(by_replay[1])
 
     async def play(port):
         done = await asyncio.to_thread(
-            missedcall, "send", *many, "--to", f"tcp://127.0.0.1:{port}", "--rate", "2000"
+            missedcall, "send", *captures, "--to", f"tcp://127.0.0.1:{port}", "--rate", "2000"
         )
         assert done.returncode == 0
 
@@ -146,6 +149,7 @@ def test_what_is_captured_live_gives_the_same_on_one_machine_and_on_kafka(
     store = tmp_path / "missedcall.db"
     on_one = [[row.value for row in read(store, topic)] for topic in (FACTS, VERDICTS)]
 
-    assert len(by_replay[0]) > CALLS / 2
-    assert without_our_clock(*on_one) == by_replay
-    assert without_our_clock(*live) == by_replay
+    assert len(by_replay) > CALLS / 2
+    assert without_our_clock(*live) == without_our_clock(*on_one)
+    # Verdicts of a replay may say more: a trace names servers that HEP cannot, and its calls are not played faster.
+    assert without_our_clock(*live)[0] == by_replay
