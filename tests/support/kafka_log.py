@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 from aiokafka import AIOKafkaProducer
+from kafka_nodes import USER
 from support import hep_calls
 
 from missedcall_collector.batching import Batcher
@@ -24,6 +25,24 @@ def environment(kafka, partitions, **more):
     }
     assert create_topics([], found) == 0
     return {**found, "MISSEDCALL_APPLICATION": f"{prefix}app", "MISSEDCALL_SESSION_S": "6", **more}
+
+
+def secured(kafka, how):
+    """Return the variables for a connection by `tls`, with our certificate, or a mechanism of SASL over TLS."""
+    secure = kafka.secure
+    found = {"MISSEDCALL_KAFKA_TLS": "true", "MISSEDCALL_KAFKA_TLS_CA_FILE": str(secure.ca_file)}
+    if how == "tls":
+        return found | {
+            "MISSEDCALL_KAFKA_BOOTSTRAP": secure.tls,
+            "MISSEDCALL_KAFKA_TLS_CERT_FILE": str(secure.cert_file),
+            "MISSEDCALL_KAFKA_TLS_KEY_FILE": str(secure.key_file),
+        }
+    return found | {
+        "MISSEDCALL_KAFKA_BOOTSTRAP": secure.sasl,
+        "MISSEDCALL_KAFKA_SASL_MECHANISM": how,
+        "MISSEDCALL_KAFKA_SASL_USERNAME": USER,
+        "MISSEDCALL_KAFKA_SASL_PASSWORD_FILE": str(secure.password_file),
+    }
 
 
 def topic(environment, name):

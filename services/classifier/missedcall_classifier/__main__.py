@@ -5,7 +5,7 @@ import sys
 
 import uvloop
 
-from missedcall_common.kafka.client import KafkaUnusableError
+from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.plan import plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
@@ -24,7 +24,8 @@ def main() -> int:
     """
     try:
         settings, policy = load(os.environ)
-    except SettingsError as error:
+        connection(settings.kafka, "")  # looks into the files that it names
+    except (SettingsError, KafkaUnusableError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure()
@@ -43,8 +44,6 @@ def main() -> int:
 
 def check_topics(settings: ClassifierSettings) -> None:
     """Raise KafkaUnusableError unless every topic is there with our partition count."""
-    if settings.kafka.tls or settings.kafka.sasl_mechanism:
-        raise KafkaUnusableError("the classifier does not speak TLS or SASL to Kafka yet")
     wanted = plan(settings.kafka)
     with connected(settings.kafka, settings.application) as topics:
         found = topics.find(topic.name for topic in wanted)

@@ -8,6 +8,7 @@ from typing import Any
 import faust
 
 from missedcall_classifier.policy import Policy
+from missedcall_common.kafka.client import login_of, security_protocol, tls_context
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
@@ -23,8 +24,37 @@ FETCH_BYTES = 1_048_576
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the arguments that all clients of aiokafka have in common."""
-    return {"bootstrap_servers": list(settings.bootstrap)}
+    """Return the arguments that all clients of aiokafka have in common.
+
+    Raises:
+        SettingsError: a file for TLS or the password's cannot be used.
+    """
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": list(settings.bootstrap),
+        "security_protocol": security_protocol(settings),
+        "ssl_context": tls_context(settings),
+    }
+    if (login := login_of(settings)) is not None:
+        arguments |= {
+            "sasl_mechanism": login.mechanism,
+            "sasl_plain_username": login.username,
+            "sasl_plain_password": login.password,
+        }
+    return arguments
+
+
+def credentials(settings: KafkaSettings) -> faust.SSLCredentials | faust.SASLCredentials | None:
+    """Return the same as Faust wants it; None for a plain connection.
+
+    Raises:
+        SettingsError: a file for TLS or the password's cannot be used.
+    """
+    context = tls_context(settings)
+    if (login := login_of(settings)) is not None:
+        return faust.SASLCredentials(
+            username=login.username, password=login.password, mechanism=login.mechanism, ssl_context=context
+        )
+    return faust.SSLCredentials(context) if context is not None else None
 
 
 def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
@@ -37,6 +67,7 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
         source=source,
         partitions=partitions,
         broker=[f"kafka://{broker}" for broker in kafka.bootstrap],
+        broker_credentials=credentials(kafka),
         value_serializer="raw",
         key_serializer="raw",
         store="memory://",

@@ -48,6 +48,7 @@ class KafkaPartitions(Partitions):
             for topic in ("sip-transactions", "call-state", "missed-calls", "call-verdicts", "dead-letters")
         }
         self._left: Counter[str] = Counter()
+        self._closing: set[asyncio.Future[None]] = set()
         self._committing = asyncio.Lock()
         self._failing: asyncio.Future[None] | None = None
 
@@ -101,7 +102,16 @@ class KafkaPartitions(Partitions):
     async def _give_away(self, partition: int) -> None:
         unit = self.units.pop(partition)
         self._left += unit.counts + unit.engine.counts
-        await self._producers.pop(partition).stop()
+        self._close(self._producers.pop(partition))
+
+    def _close(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+        """Close a client that has nothing to do any more, beside us: over TLS that takes 30 s as a rule.
+
+        Its connections wait for the broker's own farewell (asyncio's ssl_shutdown_timeout), which does not come.
+        """
+        closing = asyncio.ensure_future(client.stop())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _load(self, partition: int) -> None:
         began = time.monotonic()
@@ -151,7 +161,7 @@ class KafkaPartitions(Partitions):
                         else:
                             rows[key] = record.value
         finally:
-            await consumer.stop()
+            self._close(consumer)
         return rows
 
     async def _transaction(self, partition: int, turn: Any) -> None:
