@@ -52,7 +52,12 @@ class Service:
             else None
         )
         self._publisher = Publisher(
-            kafka, name_of("sip-transactions", kafka), f"missedcall-{listen.collector}", memory, spool
+            kafka,
+            name_of("sip-transactions", kafka),
+            f"missedcall-{listen.collector}",
+            memory,
+            spool,
+            compression=settings.compression,
         )
         rules = CorrelationRules(settings.correlation_headers, settings.call_id_suffixes)
         self._collecting = Collecting(

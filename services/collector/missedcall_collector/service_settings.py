@@ -1,6 +1,6 @@
 """What the collector service is told: where to listen, where Kafka is, what to do while it is away."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -32,6 +32,9 @@ class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kafka: KafkaSettings
     listen: ListenSettings = ListenSettings()
     spool: SpoolSettings = SpoolSettings()
+
+    compression: Literal["none", "zstd"] = "zstd"
+    """Of what is published. none: ten times the bytes for brokers and network, and 1 us less per message."""
 
     relay: Relayed = ""
     """Where every received frame is sent on to, unchanged: another receiver, as Homer's; empty: nowhere."""
