@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from support import hep_calls
+from support.chaos_oracle import behind
 from support.classifier_process import ClassifierProcess, Said, offline, values
 from support.collector_process import Topic
 
@@ -96,6 +97,36 @@ def test_facts_and_verdicts_are_those_of_the_log(kafka, environment):
     asyncio.run(scenario())
 
     assert_exact(kafka, environment)
+
+
+def test_a_worker_that_is_asked_to_end_commits_what_it_decided_and_prints_nothing(kafka, environment, capfd):
+    """`commit_s` is the longest there is: nothing but the end commits."""
+    source = f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions"
+    waiting = {**environment, "MISSEDCALL_COMMIT_S": "10"}
+
+    async def scenario():
+        async with ClassifierProcess(waiting) as worker:
+            await worker.event("state.loaded", PARTITIONS)
+            records = batches(40)
+            await publish(kafka, environment, records)
+
+            def all_decided():
+                lines = worker.named("counters.reported")
+                return bool(lines) and lines[-1]["counts"].get("batches", 0) == len(records)
+
+            await worker.until(all_decided)
+            before = await asyncio.to_thread(
+                behind, kafka.bootstrap, source, waiting["MISSEDCALL_APPLICATION"]
+            )
+            assert await worker.terminate() == 0
+        return before
+
+    before = asyncio.run(scenario())
+
+    assert before > 0, "it committed before it was asked to end: this test shows nothing"
+    assert behind(kafka.bootstrap, source, waiting["MISSEDCALL_APPLICATION"]) == 0
+    assert_exact(kafka, environment)
+    assert "\x1b" not in capfd.readouterr().out
 
 
 @pytest.mark.slow

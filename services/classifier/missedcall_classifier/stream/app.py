@@ -51,6 +51,7 @@ def make_app(settings: ClassifierSettings) -> EosApp:
         broker_rebalance_timeout=30.0,
         broker_request_timeout=max(30.0, settings.session_s + 5),
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker or None,
         consumer_max_fetch_size=FETCH_BYTES,
         worker_redirect_stdouts=False,
     )
