@@ -40,6 +40,8 @@ WAITING = {"SETTLE_S": "1", "OPEN_BRANCH_S": "4", "GIVE_UP_S": "10", "QUEUE_S": 
 """Of the policy: calls end soon, so that many are decided between two kills."""
 QUIET_S = 20.0
 """After the last message: until time has ended every call."""
+STOCK_STEPS = 10
+"""Steps of the stock application for one of ours: its are in each record, ours in each transaction."""
 NODE_DOWN_S = (2.0, 8.0)
 
 
@@ -170,7 +172,7 @@ class Chaos:
         script = "stock_classifier.py" if run.stock else "crashing_classifier.py"
         environment = {
             **self._deciding,
-            "CHAOS_CRASH": str(run.crash),
+            "CHAOS_CRASH": str(run.crash / STOCK_STEPS if run.stock else run.crash),
             "CHAOS_TAKE_OVER": str(run.take_over),
             "CHAOS_STOCK": run.stock,
         }
