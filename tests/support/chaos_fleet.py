@@ -26,6 +26,8 @@ class Kept:
         """How its processes ended; negative: by that signal."""
         self.steps: Counter[str] = Counter()
         """At which steps they ended themselves."""
+        self.failures: Counter[str] = Counter()
+        """What they named when they could not go on."""
         self.drained_s: list[float] = []
         """From each SIGTERM to the end."""
         self.frozen = False
@@ -103,6 +105,10 @@ class Kept:
                 status = await process.process.wait()
             self.statuses[status] += 1
             self.steps.update(event["step"] for event in process.named("test.crashed"))
+            self.failures.update(
+                f"{event.get('error')} at {(event.get('trace') or ['?'])[-1]}"
+                for event in process.named("service.failed")
+            )
             if self._asked_at and status == 0:
                 self.drained_s.append(time.monotonic() - self._asked_at)
             if self._keeping is not me:

@@ -54,7 +54,7 @@ class Run(Struct, frozen=True, kw_only=True):
     partitions: int = 8
     every_s: tuple[float, float] = (1.0, 6.0)
     """Between two things that happen."""
-    crash: float = 0.001
+    crash: float = 0.002
     """Chance of a worker to end itself, at each step of each transaction."""
     take_over: float = 0.03
     """The same, at each step of taking a partition over."""
@@ -74,6 +74,7 @@ class Done(Struct, frozen=True, kw_only=True):
     happened: dict[str, int]
     statuses: dict[int, int]
     steps: dict[str, int]
+    failures: dict[str, int]
     drained_s: list[float]
 
     def text(self) -> str:
@@ -84,6 +85,7 @@ class Done(Struct, frozen=True, kw_only=True):
             f"happened: {_pairs(self.happened)}",
             f"workers ended with: {_pairs(self.statuses)}",
             f"of their own at: {_pairs(self.steps)}",
+            f"could not go on for: {_pairs(self.failures)}",
             f"SIGTERM to exit 0: {len(self.drained_s)} times, at most {max(drained):.2f} s",
             (
                 f"log: {self.sent} frames sent, {facts.gaps} batches lost, {facts.repeats} repeated,"
@@ -93,7 +95,10 @@ class Done(Struct, frozen=True, kw_only=True):
                 f"verdicts: {verdicts.verdicts_repeated} repeated, {verdicts.verdicts_missing} missing,"
                 f" {verdicts.verdicts_unexpected} not of the log"
             ),
-            f"hidden: {verdicts.hidden} facts and verdicts in {verdicts.aborted} aborted transactions",
+            (
+                f"hidden: {verdicts.hidden} facts and verdicts in {verdicts.aborted} aborted transactions,"
+                f" beside {verdicts.committed} committed"
+            ),
         )
         return "\n".join(lines)
 
@@ -164,6 +169,7 @@ class Chaos:
             happened=dict(self._happened),
             statuses=dict(sum((kept.statuses for kept in workers), Counter())),
             steps=dict(sum((kept.steps for kept in workers), Counter())),
+            failures=dict(sum((kept.failures for kept in workers), Counter())),
             drained_s=[seconds for kept in workers for seconds in kept.drained_s],
         )
 

@@ -24,6 +24,8 @@ class Outcome(NamedTuple):
     verdicts_repeated: int
     verdicts_missing: int
     verdicts_unexpected: int
+    committed: int
+    """Transactions."""
     aborted: int
     """Transactions that reached the brokers and were given up."""
     hidden: int
@@ -69,6 +71,7 @@ def compare(bootstrap: str, prefix: str, policy: Policy) -> Outcome:
     hidden = -len(facts) - found.total()
     for topic in ("missed-calls", "call-verdicts"):
         hidden += len(values(bootstrap, f"{prefix}{topic}", "read_uncommitted"))
+    committed = positions(bootstrap, f"{prefix}call-state", "read_committed")
     for fact in facts:
         auditor.published(fact)
     for partition, value in records(bootstrap, f"{prefix}sip-transactions"):
@@ -79,12 +82,10 @@ def compare(bootstrap: str, prefix: str, policy: Policy) -> Outcome:
         sum(count - 1 for count in found.values()),
         len(expected.keys() - found.keys()),
         len(found.keys() - expected.keys()),
-        sum(positions(bootstrap, f"{prefix}call-state", level) * sign for level, sign in LEVELS),
+        committed,
+        positions(bootstrap, f"{prefix}call-state", "read_uncommitted") - committed,
         hidden,
     )
-
-
-LEVELS = (("read_uncommitted", 1), ("read_committed", -1))
 
 
 def positions(bootstrap: str, topic: str, isolation: str) -> int:
@@ -99,24 +100,23 @@ def state(bootstrap: str, topic: str, isolation: str = "read_committed") -> Iter
 
 
 def records(bootstrap: str, topic: str) -> Iterator[tuple[int, bytes]]:
-    """Yield partition and value of each record, those of a partition in order."""
+    """Yield partition and value of each record, one partition after another, each in order."""
     for partition, record in _read(bootstrap, topic, "read_committed"):
         yield partition, record.value
 
 
 def _read(bootstrap: str, topic: str, isolation: str):
+    """Yield partition and record, one partition after another."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=isolation)
     try:
-        partitions = [
-            TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))
-        ]
-        ends = consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            for partition, found in consumer.poll(timeout_ms=1000).items():
-                for record in found:
-                    yield partition.partition, record
+        for number in sorted(consumer.partitions_for_topic(topic)):
+            partition = TopicPartition(topic, number)
+            consumer.assign([partition])
+            consumer.seek_to_beginning(partition)
+            end = consumer.end_offsets([partition])[partition]
+            while consumer.position(partition) < end:
+                for record in consumer.poll(timeout_ms=1000).get(partition, ()):
+                    yield number, record
     finally:
         consumer.close()
 

@@ -61,10 +61,7 @@ def make_app(settings: ClassifierSettings) -> EosApp:
     async def classify(stream: faust.StreamT[Any]) -> None:
         async for event in stream.events():
             message: Any = event.message
-            try:
-                partitions.units[message.partition].feed(message.offset, message.value)
-            except Exception as error:  # noqa: BLE001 - Faust would take the record for done
-                partitions.fail(message.partition, error)
+            partitions.feed(message.partition, message.offset, message.value)
 
     async def report() -> None:
         open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())

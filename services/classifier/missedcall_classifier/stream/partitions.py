@@ -19,7 +19,7 @@ from missedcall_common.runtime.events import Event, emit
 
 from .eos import Partitions, crash
 from .settings import ClassifierSettings
-from .unit import POISON, Unit
+from .unit import POISON, PassedOverError, Unit
 
 TRANSACTION_MS = 30_000
 """A transaction that is open for longer is aborted by Kafka. More: readers wait for as long after a crash."""
@@ -56,12 +56,25 @@ class KafkaPartitions(Partitions):
             own += unit.counts + unit.engine.counts
         return own
 
+    def feed(self, partition: int, offset: int, value: bytes) -> None:
+        """Decide a record of the source; one of a partition that is not ours any more is its owner's to decide."""
+        unit = self.units.get(partition)
+        if unit is None:
+            return
+        try:
+            unit.feed(offset, value)
+        except PassedOverError as error:
+            crash(error)
+        except Exception as error:  # noqa: BLE001 - Faust would take the record for done
+            self._fail(partition, error)
+
     async def take_over(self, assigned: set[int]) -> None:
         """Give away what is not ours any more; fence and load what is new."""
-        for partition in self.units.keys() - assigned:
-            await self._give_away(partition)
-        for partition in [number for number, unit in self.units.items() if unit.pending]:
-            await self._give_away(partition)
+        async with self._committing:  # a transaction that has begun keeps its producer to its end
+            for partition in self.units.keys() - assigned:
+                await self._give_away(partition)
+            for partition in [number for number, unit in self.units.items() if unit.pending]:
+                await self._give_away(partition)
         await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
 
     async def commit(self) -> dict[int, int]:
@@ -77,7 +90,7 @@ class KafkaPartitions(Partitions):
                 unit.committed = turn.next
             return {number: turn.next for number, _, turn in turns}
 
-    def fail(self, partition: int, error: Exception) -> None:
+    def _fail(self, partition: int, error: Exception) -> None:
         """Note in the state on which record we failed, so that the next life takes care, and end this one."""
         offset = self.units[partition].poisoned
         emit(Event.RECORD_REFUSED, error, topic="sip-transactions", partition=partition, offset=offset or 0)
