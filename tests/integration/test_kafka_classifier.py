@@ -1,13 +1,14 @@
 """The classifier service on a real Kafka: what it publishes is what the cores say of the log, once."""
 
 import asyncio
+import time
 import uuid
 from collections import Counter
 
 import pytest
 from support import hep_calls
 from support.chaos_oracle import behind
-from support.classifier_process import ClassifierProcess, Said, offline, values
+from support.classifier_process import CRASHING, ClassifierProcess, Said, offline, values
 from support.collector_process import Topic
 
 from missedcall_collector.batching import Batcher
@@ -127,6 +128,37 @@ def test_a_worker_that_is_asked_to_end_commits_what_it_decided_and_prints_nothin
     assert behind(kafka.bootstrap, source, waiting["MISSEDCALL_APPLICATION"]) == 0
     assert_exact(kafka, environment)
     assert "\x1b" not in capfd.readouterr().out
+
+
+def test_calls_end_by_time_although_every_collector_is_dead(kafka, environment):
+    """The collectors' last word is minutes old, and nothing of it ends a call."""
+    long_ago_ms = time.time_ns() // 1_000_000 - 300_000
+    batcher = Batcher("c1", 1, PARTITIONS)
+    rings = [
+        message
+        for message in hep_calls.in_time(8, 50.0, long_ago_ms)
+        if message.head.startswith((b"INVITE", b"SIP/2.0 180"))
+    ]
+    records = [
+        (partition, encode_batch(batch))
+        for partition, batch in [
+            *batcher.add_all(rings, long_ago_ms),
+            *batcher.flush(long_ago_ms + 1000),
+        ]
+    ]
+
+    async def scenario():
+        await publish(kafka, environment, records)
+        async with ClassifierProcess({**environment, "CHAOS_QUIET_S": "2"}, CRASHING) as worker:
+            await worker.event("state.loaded", PARTITIONS)
+            await all_verdicts(kafka, environment, 8)
+            assert await worker.terminate() == 0
+
+    asyncio.run(scenario())
+
+    log = Topic(kafka.bootstrap, f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions")
+    assert {batch.collector for batches in log.batches.values() for batch in batches} == {"c1", ""}
+    assert_exact(kafka, environment)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from msgspec import Struct
 from support.chaos_fleet import Kept
 from support.chaos_load import Agent, Load
 from support.chaos_oracle import Outcome, behind, compare
-from support.classifier_process import ClassifierProcess
+from support.classifier_process import CRASHING, ClassifierProcess
 from support.collector_process import CollectorProcess
 from support.pipeline_process import PipelineProcess
 
@@ -28,7 +28,7 @@ from missedcall_classifier.stream.settings import ClassifierSettings
 from missedcall_common.kafka.__main__ import main as create_topics
 from missedcall_common.runtime.settings import from_environment
 
-SUPPORT = Path(__file__).resolve().parent
+STOCK = (sys.executable, str(Path(__file__).with_name("stock_classifier.py")))
 PLACES = 5
 """Workers at most."""
 NAMED = 3
@@ -52,7 +52,7 @@ class Run(Struct, frozen=True, kw_only=True):
     seconds: float
     seed: int
     partitions: int = 8
-    every_s: tuple[float, float] = (1.0, 6.0)
+    every_s: tuple[float, float] = (2.0, 8.0)
     """Between two things that happen."""
     crash: float = 0.002
     """Chance of a worker to end itself, at each step of each transaction."""
@@ -175,7 +175,6 @@ class Chaos:
 
     def _worker(self, number: int) -> PipelineProcess:
         run = self._run
-        script = "stock_classifier.py" if run.stock else "crashing_classifier.py"
         environment = {
             **self._deciding,
             "CHAOS_CRASH": str(run.crash / STOCK_STEPS if run.stock else run.crash),
@@ -184,7 +183,7 @@ class Chaos:
         }
         if number < NAMED:
             environment["MISSEDCALL_WORKER"] = f"worker-{number}"
-        return ClassifierProcess(environment, (sys.executable, str(SUPPORT / script)))
+        return ClassifierProcess(environment, STOCK if run.stock else CRASHING)
 
     def _collector(self, number: int) -> PipelineProcess:
         agent = self._agents[number]

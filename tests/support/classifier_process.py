@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
@@ -14,6 +15,7 @@ from missedcall_classifier.policy import Policy
 from missedcall_schemas.codec import encode_missed_call, encode_verdict
 
 SERVICE = (sys.executable, "-m", "missedcall_classifier")
+CRASHING = (sys.executable, str(Path(__file__).with_name("crashing_classifier.py")))
 
 
 class ClassifierProcess(PipelineProcess):

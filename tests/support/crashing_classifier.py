@@ -1,6 +1,7 @@
 """The classifier, which ends itself by chance at any step of a transaction: a process of its own, for chaos tests.
 
 CHAOS_CRASH holds the chance at each step, CHAOS_TAKE_OVER that at each step of taking a partition over.
+CHAOS_QUIET_S is how long collectors may be silent before time goes on without them.
 The last line on standard error names the step.
 """
 
@@ -78,7 +79,9 @@ class CrashingPartitions(partitions.KafkaPartitions):
 
 
 if __name__ == "__main__":
-    from missedcall_classifier.stream import app
+    from missedcall_classifier.stream import app, silence
+
+    silence.QUIET_S = float(os.environ.get("CHAOS_QUIET_S", silence.QUIET_S))
 
     partitions.AIOKafkaProducer = CrashingProducer
     app.KafkaPartitions = CrashingPartitions

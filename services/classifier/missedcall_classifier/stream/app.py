@@ -1,4 +1,4 @@
-"""The Faust application: one topic, one agent, one timer.
+"""The Faust application: one topic, one agent, two timers.
 
 Rule 1: the agent hands a record to its unit and does nothing else; see `eos`, rule 1.
 """
@@ -17,6 +17,8 @@ from .settings import ClassifierSettings
 
 BUFFERED = 4_096
 """Batches that wait in memory. Faust sleeps for a second when it is full. More: memory, 50 kB each."""
+TICK_S = 1.0
+"""Between two looks for silent partitions, and two batches that say that time goes on, as of collectors."""
 FETCH_BYTES = 1_048_576
 """Of one partition at once, and so what a worker holds of each."""
 
@@ -67,5 +69,6 @@ def make_app(settings: ClassifierSettings) -> EosApp:
         open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())
         emit(Event.COUNTERS_REPORTED, counts=dict(partitions.counts), open_calls=open_calls)
 
+    app.timer(interval=TICK_S, name="clock")(partitions.let_time_go_on)
     app.timer(interval=settings.report_s, name="report")(report)
     return app

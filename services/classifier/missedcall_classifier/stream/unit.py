@@ -105,6 +105,8 @@ class Unit:
         self._begun = False  # whether a record was decided since the state was taken up
         self.poisoned: int | None = None
         """Offset of the record on which we failed; from there on the unit is not to be used."""
+        self.heard = 0
+        """Batches of collectors."""
         self._policy = policy
         self._careful_at: int | None = None
         self._rows: dict[str, bytes] = {}  # the state as of `next`, kept only until `_careful_at`
@@ -148,6 +150,7 @@ class Unit:
                     self._keep_rows()
             self.poisoned = None
             self.counts["batches"] += 1
+            self.heard += bool(batch.collector)
             self.counts["accepted"] += len(batch.messages)
         self.next = offset + 1
         return True
