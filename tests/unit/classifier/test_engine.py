@@ -1,10 +1,11 @@
 """The engine's laws that no single ladder states: state rows, clocks, limits, corrections."""
 
 from msgspec.structs import replace
-from support.decide import captured, feed, rows_of, tick
+from support.decide import captured, feed, rows_of, tick, verdicts
 
-from missedcall_classifier.engine import META, Engine
+from missedcall_classifier.engine import IDLE_COLLECTOR_S, META, Engine
 from missedcall_classifier.policy import Policy
+from missedcall_schemas.records import CaptureBatch
 
 CANCELLED = """
 0.000  alice>proxy>bob.1   INVITE bob
@@ -39,3 +40,23 @@ def test_a_call_id_used_again_leaves_no_row_of_the_call_before():
     assert open_calls == 1
     assert len(rows) == 2  # the call and the clocks
     assert rows_of(engine, rows).keys() == {META}
+
+
+def test_a_batch_of_nobody_ends_calls_of_collectors_that_are_silent_and_of_no_other():
+    engine = Engine(Policy())
+    feed(engine, captured(CANCELLED))
+
+    assert verdicts(tick(engine, 9.42 + IDLE_COLLECTOR_S - 1, "")) == []
+    assert len(verdicts(tick(engine, 9.42 + IDLE_COLLECTOR_S + 1, ""))) == 1
+
+
+def test_a_batch_of_nobody_leaves_no_trace_that_holds_collectors_back_or_marks_calls_blind():
+    engine = Engine(Policy())
+    feed(engine, captured(CANCELLED))
+    for at_s in range(60, 100):
+        tick(engine, at_s, "")
+    clock_ms = engine.clock_ms
+    engine.feed(CaptureBatch("collector-2", 1, 0, clock_ms + 1000))
+
+    assert engine.clock_ms == clock_ms + 1000
+    assert engine.counts["gap"] == 0

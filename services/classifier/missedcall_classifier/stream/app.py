@@ -1,4 +1,4 @@
-"""The Faust application: one topic, one agent, one timer.
+"""The Faust application: one topic, one agent, two timers.
 
 Rule 1: the agent hands a record to its unit and does nothing else; see `eos`, rule 1.
 """
@@ -19,6 +19,8 @@ from .settings import ClassifierSettings
 
 BUFFERED = 4_096
 """Batches that wait in memory. Faust sleeps for a second when it is full. More: memory, 50 kB each."""
+TICK_S = 1.0
+"""Between two looks for silent partitions, and two batches that say that time goes on, as of collectors."""
 FETCH_BYTES = 1_048_576
 """Of one partition at once, and so what a worker holds of each."""
 
@@ -83,6 +85,7 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
         broker_rebalance_timeout=30.0,
         broker_request_timeout=max(30.0, settings.session_s + 5),
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker or None,
         consumer_max_fetch_size=FETCH_BYTES,
         worker_redirect_stdouts=False,
     )
@@ -92,14 +95,12 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
     async def classify(stream: faust.StreamT[Any]) -> None:
         async for event in stream.events():
             message: Any = event.message
-            try:
-                partitions.units[message.partition].feed(message.offset, message.value)
-            except Exception as error:  # noqa: BLE001 - Faust would take the record for done
-                partitions.fail(message.partition, error)
+            partitions.feed(message.partition, message.offset, message.value)
 
     async def report() -> None:
         open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())
         emit(Event.COUNTERS_REPORTED, counts=dict(partitions.counts), open_calls=open_calls)
 
+    app.timer(interval=TICK_S, name="clock")(partitions.let_time_go_on)
     app.timer(interval=settings.report_s, name="report")(report)
     return app

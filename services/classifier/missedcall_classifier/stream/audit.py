@@ -209,6 +209,8 @@ class Auditor:
 
     def _follow(self, partition: int, batch: CaptureBatch) -> None:
         """Follow a collector's numbers; the first that is seen of a life says nothing if the log is cut."""
+        if not batch.collector:  # time going on without any
+            return
         life = (partition, batch.collector, batch.incarnation)
         expected = self._next.get(life)
         if expected is None:

@@ -2,25 +2,31 @@
 
 Rule 1: the transactional id is the application and the source partition, never the worker: taking it fences
         whoever had the partition.
-Rule 2: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
+Rule 2: a batch that says that time goes on is no part of a transaction: it is read like any other.
+Rule 3: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
         transaction is refused and the process ends.
 """
 
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
+from missedcall_schemas.codec import encode_batch
+from missedcall_schemas.records import CaptureBatch
 
 from .eos import Partitions, crash
 from .settings import ClassifierSettings
-from .unit import POISON, Unit
+from .silence import UNBROKEN_S, Silence
+from .unit import POISON, PassedOverError, Unit
 
 TRANSACTION_MS = 30_000
 """A transaction that is open for longer is aborted by Kafka. More: readers wait for as long after a crash."""
@@ -50,6 +56,8 @@ class KafkaPartitions(Partitions):
         self._left: Counter[str] = Counter()
         self._closing: set[asyncio.Future[None]] = set()
         self._committing = asyncio.Lock()
+        self._silence = Silence()
+        self._clock: tuple[AIOKafkaConsumer, AIOKafkaProducer] | None = None
         self._failing: asyncio.Future[None] | None = None
 
     @property
@@ -60,12 +68,55 @@ class KafkaPartitions(Partitions):
             own += unit.counts + unit.engine.counts
         return own
 
+    def feed(self, partition: int, offset: int, value: bytes) -> None:
+        """Decide a record of the source; one of a partition that is not ours any more is its owner's to decide."""
+        unit = self.units.get(partition)
+        if unit is None:
+            return
+        try:
+            unit.feed(offset, value)
+        except PassedOverError as error:
+            crash(error)
+        except Exception as error:  # noqa: BLE001 - Faust would take the record for done
+            self._fail(partition, error)
+
+    async def let_time_go_on(self) -> None:
+        """Write a batch without messages where all collectors have been silent for long; call each second."""
+        quiet = self._silence.quiet({number: unit.heard for number, unit in self.units.items()})
+        if quiet:
+            with suppress(
+                KafkaError, TimeoutError
+            ):  # Kafka is away: nothing was seen, and that is no silence
+                async with asyncio.timeout(UNBROKEN_S):
+                    await self._let_time_go_on(quiet)
+
+    async def _let_time_go_on(self, quiet: list[int]) -> None:
+        source = self._names["sip-transactions"]
+        asking, telling = await self._clock_clients()
+        where = [TopicPartition(source, partition) for partition in quiet]
+        ends = await asking.end_offsets(where)
+        now_s, tick = time.monotonic(), CaptureBatch("", 0, 0, time.time_ns() // 1_000_000)
+        for partition, end in ((each.partition, end) for each, end in ends.items()):
+            unit = self.units.get(partition)
+            if unit is not None and self._silence.looked(partition, now_s, empty=end <= unit.next):
+                await telling.send_and_wait(source, encode_batch(tick), partition=partition)
+
+    async def _clock_clients(self) -> tuple[AIOKafkaConsumer, AIOKafkaProducer]:
+        if self._clock is None:
+            asking = AIOKafkaConsumer(**self._connection, enable_auto_commit=False)
+            telling = AIOKafkaProducer(**self._connection, enable_idempotence=True, linger_ms=0)
+            await asking.start()
+            await telling.start()
+            self._clock = asking, telling
+        return self._clock
+
     async def take_over(self, assigned: set[int]) -> None:
         """Give away what is not ours any more; fence and load what is new."""
-        for partition in self.units.keys() - assigned:
-            await self._give_away(partition)
-        for partition in [number for number, unit in self.units.items() if unit.pending]:
-            await self._give_away(partition)
+        async with self._committing:  # a transaction that has begun keeps its producer to its end
+            for partition in self.units.keys() - assigned:
+                await self._give_away(partition)
+            for partition in [number for number, unit in self.units.items() if unit.pending]:
+                await self._give_away(partition)
         await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
 
     async def commit(self) -> dict[int, int]:
@@ -81,7 +132,7 @@ class KafkaPartitions(Partitions):
                 unit.committed = turn.next
             return {number: turn.next for number, _, turn in turns}
 
-    def fail(self, partition: int, error: Exception) -> None:
+    def _fail(self, partition: int, error: Exception) -> None:
         """Note in the state on which record we failed, so that the next life takes care, and end this one."""
         offset = self.units[partition].poisoned
         emit(Event.RECORD_REFUSED, error, topic="sip-transactions", partition=partition, offset=offset or 0)

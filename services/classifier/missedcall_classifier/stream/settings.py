@@ -23,6 +23,10 @@ class ClassifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Consumer group, and begin of the transactional ids: the same for all that share the partitions."""
     source: Annotated[str, Meta(min_length=1, max_length=200)] = DEFAULT_SOURCE
     """CloudEvents `source` of the facts: one per deployment."""
+    worker: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    """Name of this worker, the same after a restart and no other's, as of a pod of a StatefulSet. One that is back
+    within `session_s` has its partitions again and the others have noticed nothing; one that stays away keeps them
+    waiting for so long. Without a name they are shared out anew at each end and each start."""
     commit_s: Annotated[float, Meta(ge=0.05, le=10)] = 0.5
     """Between two transactions of a partition. Less: more of them. More: facts are told later, and more is repeated
     after a crash."""
