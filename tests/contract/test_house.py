@@ -50,6 +50,7 @@ SHELLS = frozenset(
         "missedcall_common.kafka.client",
         "missedcall_common.kafka.topics",
         "missedcall_common.runtime.events",
+        "missedcall_common.runtime.health",
         "missedcall_common.runtime.reference",
         "missedcall_classifier.__main__",
         "missedcall_classifier.stream.app",

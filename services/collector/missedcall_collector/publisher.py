@@ -104,6 +104,8 @@ class Publisher:
         """`published` messages and `published-batches`, `spooled` messages, `dropped.refused`, `dropped.unsent`."""
         self.failed: KafkaUnusableError | None = None
         """Why it cannot go on, if so; it has ended then."""
+        self.alive_at = time.monotonic()
+        """When the thread last went round."""
         self._settings = settings
         self._topic = topic
         self._client_id = client_id
@@ -164,6 +166,7 @@ class Publisher:
     def _work(self) -> None:
         try:
             while not self._over():
+                self.alive_at = time.monotonic()
                 self._stay_connected()
                 self._use_disk()
                 self._send_some()

@@ -3,18 +3,22 @@
 Rule 1: the agent hands a record to its unit and does nothing else; see `eos`, rule 1.
 """
 
+import time
 from typing import Any
 
 import faust
+from faust.types import TP
 
 from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.client import login_of, security_protocol, tls_context
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.health import Health
 
 from .eos import EosApp
 from .partitions import KafkaPartitions
+from .progress import Position, Progress
 from .settings import ClassifierSettings
 
 BUFFERED = 4_096
@@ -64,10 +68,22 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
     kafka = settings.kafka
     source = name_of("sip-transactions", kafka)
     partitions = KafkaPartitions(settings, policy, connection(kafka))
+    progress = Progress()
+
+    def live() -> str:
+        ends = {number: app.consumer.highwater(TP(source, number)) or 0 for number in partitions.units}
+        at = {number: Position(unit.next, ends[number]) for number, unit in partitions.units.items()}
+        stalled = progress.stalled(time.monotonic(), at)
+        return f"partition {stalled[0]} stands still" if stalled else ""
+
+    def ready() -> str:
+        return "" if partitions.ready else "partitions are not loaded"
+
     app = EosApp(
         settings.application,
         source=source,
         partitions=partitions,
+        health=Health(settings.health, live=live, ready=ready),
         broker=[f"kafka://{broker}" for broker in kafka.bootstrap],
         broker_credentials=credentials(kafka),
         value_serializer="raw",

@@ -45,6 +45,8 @@ class KafkaPartitions(Partitions):
             connection: arguments that all clients of aiokafka have in common.
         """
         self.units: dict[int, Unit] = {}
+        self.ready = False
+        """Whether all that is assigned to us is loaded; that may be nothing."""
         self._settings = settings
         self._policy = policy
         self._connection = connection
@@ -112,12 +114,14 @@ class KafkaPartitions(Partitions):
 
     async def take_over(self, assigned: set[int]) -> None:
         """Give away what is not ours any more; fence and load what is new."""
+        self.ready = False
         async with self._committing:  # a transaction that has begun keeps its producer to its end
             for partition in self.units.keys() - assigned:
                 await self._give_away(partition)
             for partition in [number for number, unit in self.units.items() if unit.pending]:
                 await self._give_away(partition)
         await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
+        self.ready = True
 
     async def commit(self) -> dict[int, int]:
         """Commit each unit that has something, each in a transaction of its own."""

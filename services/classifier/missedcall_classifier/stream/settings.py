@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.policy_settings import DecideSettings, policy_of
 from missedcall_common.kafka.settings import KafkaSettings
-from missedcall_common.runtime.settings import PREFIX, SettingsError, from_environment
+from missedcall_common.runtime.settings import PREFIX, HealthAddress, SettingsError, from_environment
 from missedcall_schemas.cloudevents import DEFAULT_SOURCE
 
 
@@ -32,6 +32,8 @@ class ClassifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     after a crash."""
     session_s: Annotated[float, Meta(ge=3, le=300)] = 10.0
     """Silence after which a worker counts as dead. Less: a busy one does. More: its partitions wait for longer."""
+    health: HealthAddress = ""
+    """Where /livez and /readyz are answered; empty: nowhere."""
     report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     """Between two lines of counters."""
 
