@@ -276,6 +276,7 @@ def test_a_transaction_that_hangs_is_an_error(scene, monkeypatch):
     ("environment", "says"),
     [
         ({"MISSEDCALL_DECIDE_MIN_RING_S": "5"}, "decided under another policy"),
+        ({"MISSEDCALL_APPLICATION": "other"}, "the group other has committed nothing"),
         ({"MISSEDCALL_DECIDE_MIN_RNG_S": "5"}, "did you mean MISSEDCALL_DECIDE_MIN_RING_S"),
         ({"MISSEDCALL_DECIDE_USERS_FILE": "/nowhere"}, "MISSEDCALL_DECIDE_USERS_FILE = '/nowhere'"),
         ({"MISSEDCALL_KAFKA_PREFIX": "other."}, "topic other.missed-calls is missing"),
