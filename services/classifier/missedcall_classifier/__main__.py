@@ -1,5 +1,6 @@
 """`python -m missedcall_classifier`: the classifier service, configured by `MISSEDCALL_*`."""
 
+import asyncio
 import os
 import sys
 
@@ -34,7 +35,8 @@ def main() -> int:
         emit(Event.SERVICE_FAILED, error)
         sys.stderr.write(f"missedcall_classifier: {error}\n")
         return 1
-    worker = EosWorker(make_app(settings), loop=uvloop.new_event_loop(), quiet=True, redirect_stdouts=False)
+    uvloop.install()  # for the thread of Faust's consumer, too
+    worker = EosWorker(make_app(settings), loop=asyncio.new_event_loop(), quiet=True, redirect_stdouts=False)
     worker.execute_from_commandline()
     return 0
 
