@@ -4,7 +4,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.ladder_capture import Capture, batches
 from support.scenarios import (
@@ -33,6 +33,20 @@ VIEWS = {
     "at the caller": Capture(boxes=("alice",)),
     "at a phone": Capture(boxes=("bob.1",)),
 }
+
+CROSSED = Plan(
+    shape="proxy",
+    ending="cancel-crosses-answer",
+    phones=3,
+    winner=2,
+    challenged=False,
+    ring_s=2.0,
+    talk_s=20.0,
+    reason=False,
+    retransmits=False,
+    early_media=False,
+)
+"""Two boxes whose clocks differ show it: by the phone's the 2xx came first, by the caller's his CANCEL."""
 
 SILENT_AT_THE_PHONE = ("picked-up", "voicemail-message", "serial-answered")
 """A bare CANCEL is all that the phone gets, as of a caller who gives up."""
@@ -66,6 +80,7 @@ def test_exactly_those_are_told_who_missed_the_call(shape, ending):
 
 @settings(max_examples=150, deadline=None)
 @given(plans(), st.sampled_from(sorted(VIEWS)))
+@example(CROSSED, "twice")
 def test_wherever_it_is_captured(drawn, view):
     call = play(drawn)
     decisions = decide(call.messages(VIEWS[view]))

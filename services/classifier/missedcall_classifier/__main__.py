@@ -1,5 +1,6 @@
 """`python -m missedcall_classifier`: the classifier service, configured by `MISSEDCALL_*`."""
 
+import asyncio
 import os
 import sys
 
@@ -35,8 +36,9 @@ def main() -> int:
         emit(Event.SERVICE_FAILED, error)
         sys.stderr.write(f"missedcall_classifier: {error}\n")
         return 1
+    uvloop.install()  # for the thread of Faust's consumer, too
     worker = EosWorker(
-        make_app(settings, policy), loop=uvloop.new_event_loop(), quiet=True, redirect_stdouts=False
+        make_app(settings, policy), loop=asyncio.new_event_loop(), quiet=True, redirect_stdouts=False
     )
     worker.execute_from_commandline()
     return 0

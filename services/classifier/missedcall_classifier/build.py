@@ -193,7 +193,7 @@ def _judge_answers(case: Case) -> None:
         if dropped is None:
             dropped = _not_answered(case)
         leaf.machine = _machine(leaf)
-        if _crossed(case, leaf.branch.oks[0], dropped):
+        if _crossed(case, _as_the_caller_got_it(leaf.branch), dropped):
             leaf.discarded = "cancelled"
         elif _escaped(case, leaf):
             leaf.discarded = "escaped"
@@ -209,6 +209,18 @@ def _not_answered(case: Case) -> list[Seen]:
         if Says.NOT_ANSWERED in ending.says:
             found.append(message)
     return found
+
+
+def _as_the_caller_got_it(branch: Branch) -> Seen:
+    """Return a branch's 2xx on the hop nearest the caller: what crossed is told apart by one box's clock."""
+    ok = branch.oks[0]
+    above = branch.parent
+    while above is not None and above.call_id == ok.call_id:
+        for copy in above.oks:
+            if copy.to_tag == ok.to_tag:
+                ok = copy
+        above = above.parent
+    return ok
 
 
 def _crossed(case: Case, ok: Seen, dropped: list[Seen]) -> bool:

@@ -55,6 +55,10 @@ IDLE_COLLECTOR_S = 30.0
 """A collector silent this long does not hold the watermark back. Less: a pause counts its calls as silent.
 More: a dead collector delays every timeout by as much."""
 
+FORGOTTEN_COLLECTOR_S = 86_400.0
+"""A collector silent this long is forgotten once another appears, and is new when it comes back. Less: what it had
+not sent before a long absence of Kafka is no gap. More: where each start has a name of its own, state grows."""
+
 META = "__meta__"
 """Key of the row that holds the clocks: part of the state, for the watermark is a function of the log."""
 
@@ -201,6 +205,8 @@ class Engine:
         meta = self._meta
         if not collector:
             return self._slowest(clock_ms, list(meta.clocks.values()))
+        if collector not in meta.clocks:
+            self._forget_collectors(clock_ms)
         known, expected = meta.sequences.get(collector, (incarnation, sequence))
         anew = known != incarnation
         if anew or sequence > expected:  # a hole in the sequence, or a collector that began anew
@@ -213,6 +219,14 @@ class Engine:
         """Return the slowest clock among others' that are not idle; the latest if all are."""
         latest = max([clock_ms, *others])
         return min([clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000], default=latest)
+
+    def _forget_collectors(self, clock_ms: int) -> None:
+        """Forget those that have been silent for long."""
+        meta = self._meta
+        since_ms = clock_ms - FORGOTTEN_COLLECTOR_S * 1000
+        for name in [name for name, clock in meta.clocks.items() if clock < since_ms]:
+            del meta.clocks[name]
+            meta.sequences.pop(name, None)
 
     def _end(self, collector: str, clock_ms: int, slowest_ms: int, decisions: list[Decision]) -> None:
         """Let the clock of a batch end what is due."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import asdict, fields, replace
 
+from missedcall_common.sip.names import UNREAD
 from missedcall_common.sip.uri import address_of_record
 
 from .policy import Policy
@@ -82,7 +83,7 @@ Check = tuple[Callable[[Any], bool], str]
 _SECONDS: Check = (lambda value: 0 <= value <= 86_400, "expected seconds, 0 to 86400")
 _TIMER: Check = (lambda value: 0 < value <= 86_400, "expected seconds, above 0, at most 86400")
 _COUNT: Check = (lambda value: value >= 1, "expected 1 or more")
-_HEADER = re.compile(r"[a-z0-9!%*_+`'~.-]+")  # token of RFC 3261 s.25.1, lower case
+_TOKEN = re.compile(r"[a-z0-9!%*_+`'~.-]+")  # RFC 3261 s.25.1, lower case
 _HOST = re.compile(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]")
 _NOTIFIABLE = ("caller-cancelled", "no-answer", "unreachable", "busy", "dnd", "declined", "blocked")
 
@@ -112,7 +113,10 @@ POLICY_CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         "users": (lambda users: users is None, "expected them in a file: users_file names it"),
         "domains": _each(_HOST, 'expected hosts in lower case: ["example.com"]'),
-        "correlation_headers": _each(_HEADER, 'expected names of headers in lower case: ["x-cid"]'),
+        "correlation_headers": (
+            lambda names: all(map(_TOKEN.fullmatch, names)) and UNREAD.isdisjoint(names),
+            'expected names of headers in lower case, none that carries no Call-ID anywhere: ["x-cid"]',
+        ),
         "call_id_suffixes": (_compile, "expected regular expressions"),
         "resemblance_window_s": _SECONDS,
         "greeting_s": _SECONDS,

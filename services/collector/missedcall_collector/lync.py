@@ -223,9 +223,10 @@ def _captured_ms(time: bytes, zone: tzinfo) -> int | None:
             int(time[20:23]) * 1000,
             zone,
         )
-        return (when - _EPOCH) // _MS
+        since = when - _EPOCH
     except (ValueError, OverflowError):
         return None
+    return since // _MS if since.days >= 0 else None
 
 
 def _transport(message: bytes) -> str:

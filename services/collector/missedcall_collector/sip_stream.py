@@ -116,7 +116,8 @@ class SipStream:
         if not self._lost:
             self._lost = True
             self.resyncs += 1
-        following = _START_OF_LINE.search(buffer, at + 1)
+        # Where no line begins the pattern need not look: it is asked again for each byte of a line without end.
+        following = _START_OF_LINE.search(buffer, at + 1) if buffer.find(b"\n", at) >= 0 else None
         end = self._end_of_large
         if at < end < len(buffer) and not (following and following.start() < end):
             if _START.match(buffer, end):

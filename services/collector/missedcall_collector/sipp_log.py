@@ -110,6 +110,7 @@ def _captured_ms(header: re.Match[bytes], zone: tzinfo) -> int | None:
         when = datetime.fromisoformat(f"{header['date'].decode()}T{header['time'].decode()}").replace(
             microsecond=int(header["fraction"].ljust(6, b"0")), tzinfo=zone
         )
-        return (when - _EPOCH) // _MS
+        since = when - _EPOCH
     except (ValueError, OverflowError):
         return None
+    return since // _MS if since.days >= 0 else None

@@ -1,8 +1,10 @@
 """The engine's laws that no single ladder states: state rows, clocks, limits, corrections."""
 
+from msgspec.msgpack import decode
 from msgspec.structs import replace
 from support.decide import captured, feed, rows_of, tick, verdicts
 
+from missedcall_classifier.decision import Meta
 from missedcall_classifier.engine import IDLE_COLLECTOR_S, META, Engine
 from missedcall_classifier.policy import Policy
 from missedcall_schemas.records import CaptureBatch
@@ -60,3 +62,32 @@ def test_a_batch_of_nobody_leaves_no_trace_that_holds_collectors_back_or_marks_c
 
     assert engine.clock_ms == clock_ms + 1000
     assert engine.counts["gap"] == 0
+
+
+DAY_MS = 86_400_000
+
+
+def ticked(engine, collector, sequence, clock_ms):
+    engine.feed(CaptureBatch(collector, 1, sequence, clock_ms))
+    return decode(dict(engine.changes())[META], type=Meta)
+
+
+def test_a_collector_silent_for_a_day_is_forgotten_when_another_appears():
+    engine = Engine(Policy())
+    ticked(engine, "old", 0, DAY_MS)
+    ticked(engine, "young", 0, DAY_MS + 5000)
+    before = ticked(engine, "young", 1, 2 * DAY_MS + 1000)
+    after = ticked(engine, "new", 0, 2 * DAY_MS + 1000)
+
+    assert before.clocks.keys() == before.sequences.keys() == {"old", "young"}
+    assert after.clocks.keys() == after.sequences.keys() == {"young", "new"}
+    assert engine.counts["gap"] == 0
+
+
+def test_a_collector_that_comes_back_within_a_day_is_known_and_what_it_lost_is_a_gap():
+    engine = Engine(Policy())
+    ticked(engine, "old", 0, DAY_MS)
+    ticked(engine, "new", 0, 2 * DAY_MS - 1000)
+    ticked(engine, "old", 3, 2 * DAY_MS)
+
+    assert engine.counts["gap"] == 2

@@ -91,8 +91,9 @@ def test_a_date_with_the_day_first_is_read_where_it_shows():
     assert read(traces.CLS.replace("03/02/2017", "22/02/2017"))[0][0][0] == 1_487_747_446_230
 
 
-def test_an_impossible_date_costs_its_record():
-    messages, counts = read(traces.CLS.replace("03/02/2017-07:10:46.230", "31/31/2017-07:10:46.230"))
+@pytest.mark.parametrize("date", ["31/31/2017", "03/02/0013"])
+def test_an_impossible_date_costs_its_record(date):
+    messages, counts = read(traces.CLS.replace("03/02/2017-07:10:46.230", f"{date}-07:10:46.230"))
 
     assert len(messages) == 1
     assert counts["malformed-sip"] == 1

@@ -121,6 +121,10 @@ def test_the_policy_is_that_of_the_section_decide():
             '[decide]\ncorrelation_headers = ["X-CID:"]',
             "decide.correlation_headers = ['X-CID:']: expected names",
         ),
+        (
+            '[decide]\ncorrelation_headers = ["user-agent"]',
+            "decide.correlation_headers = ['user-agent']: expected names of headers in lower case, none that",
+        ),
         ('[decide]\nvoicemail = ["VM@x"]', "decide.voicemail = ['VM@x']: expected addresses of record"),
         ('[decide]\nusers = ["sip:a@b"]', "decide.users = ['sip:a@b']: expected them in a file: users_file"),
         ('[decide]\nusers_file = "none"', "decide.users_file = 'none': none: No such file or directory"),

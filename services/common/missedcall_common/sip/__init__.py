@@ -1,1 +1,1 @@
-"""SIP as a passive listener reads it: bytes in, values out; standard library only, no I/O, no clock."""
+"""SIP as a passive listener reads it: bytes in, values out; no I/O, no clock, no package but mypy's marks."""
