@@ -139,7 +139,9 @@ def test_a_named_worker_that_is_back_in_time_has_its_partitions_again_and_nobody
             await first.event("state.loaded", PARTITIONS)
             async with named("w-1") as second:
                 await second.event("state.loaded", PARTITIONS // 2)
-                publishing = asyncio.create_task(publish(kafka, environment, batches(400), 0.05))
+                publishing = asyncio.create_task(
+                    kafka_log.publish(kafka, environment, kafka_log.records(400, PARTITIONS), 0.05)
+                )
                 assert await second.terminate() == 0
             async with named("w-1") as again:
                 await again.event("state.loaded", PARTITIONS // 2)
@@ -168,7 +170,7 @@ def test_two_workers_of_one_name_repeat_nothing_and_lose_nothing(kafka, environm
             for kept in twins:
                 kept.keep()
                 await kept.begun("state.loaded")
-            await publish(kafka, environment, batches(400), 0.1)
+            await kafka_log.publish(kafka, environment, kafka_log.records(400, PARTITIONS), 0.1)
             await twins[0].let_go()
             await all_verdicts(kafka, environment, 400)
         finally:
