@@ -81,6 +81,10 @@ kafka-up: setup  ## start a Kafka on this machine, NODES=1 or 3; prints where (J
 kafka-down: setup  ## end it and delete its data
 	@$(BIN)/python tools/kafka_nodes.py down
 
+.PHONY: demo-kafka
+demo-kafka: setup  ## the services on a Kafka of their own: sample calls, and the facts that a subscriber reads
+	@$(BIN)/python -W ignore tools/demo_kafka.py
+
 .PHONY: lab
 lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)
 	@sh tests/e2e/lab/install.sh

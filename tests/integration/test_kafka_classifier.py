@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-import uuid
 from collections import Counter
 
 import pytest
-from support import hep_calls
+from support import hep_calls, kafka_log
 from support.chaos_fleet import Kept
 from support.chaos_oracle import behind
 from support.classifier_process import CRASHING, ClassifierProcess, Said, offline, values
@@ -14,55 +13,16 @@ from support.collector_process import Topic
 
 from missedcall_classifier.stream.eos import CRASHED
 from missedcall_collector.batching import Batcher
-from missedcall_common.kafka.__main__ import main as create_topics
 from missedcall_schemas.codec import encode_batch
 
 pytestmark = [pytest.mark.kafka]
 
 PARTITIONS = 4
-START_MS = 1_700_000_000_000
 
 
 @pytest.fixture
 def environment(kafka):
-    prefix = f"k{uuid.uuid4().hex[:8]}."
-    found = {
-        "MISSEDCALL_KAFKA_BOOTSTRAP": kafka.bootstrap,
-        "MISSEDCALL_KAFKA_PREFIX": prefix,
-        "MISSEDCALL_KAFKA_PARTITIONS": str(PARTITIONS),
-        "MISSEDCALL_KAFKA_REPLICAS": "1",
-        "MISSEDCALL_APPLICATION": f"{prefix}app",
-        "MISSEDCALL_SESSION_S": "6",
-    }
-    assert create_topics([], found) == 0
-    return found
-
-
-def batches(calls):
-    """Return partition and value of each record of a log that ends with ticks that end every call."""
-    batcher = Batcher("c1", 1, PARTITIONS, max_messages=10)
-    found = []
-    now_ms = START_MS
-    for message in hep_calls.in_time(calls, 50.0, START_MS):
-        now_ms = message.received_ms
-        found += batcher.add(message, now_ms)
-    for second in range(1, 400):
-        found += batcher.due(now_ms + second * 1000)
-    return [(partition, encode_batch(batch)) for partition, batch in found]
-
-
-async def publish(kafka, environment, records, pause_s=0.0):
-    from aiokafka import AIOKafkaProducer
-
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
-    await producer.start()
-    for number, (partition, value) in enumerate(records):
-        await producer.send(
-            f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions", value, partition=partition
-        )
-        if pause_s and number % 20 == 0:
-            await asyncio.sleep(pause_s)
-    await producer.stop()
+    return kafka_log.environment(kafka, PARTITIONS)
 
 
 def published(kafka, environment, isolation="read_committed"):
@@ -92,7 +52,7 @@ def assert_exact(kafka, environment):
 
 def test_facts_and_verdicts_are_those_of_the_log(kafka, environment):
     async def scenario():
-        await publish(kafka, environment, batches(200))
+        await kafka_log.publish(kafka, environment, kafka_log.records(200, PARTITIONS))
         async with ClassifierProcess(environment) as worker:
             await all_verdicts(kafka, environment, 200)
             assert await worker.terminate() == 0
@@ -110,8 +70,8 @@ def test_a_worker_that_is_asked_to_end_commits_what_it_decided_and_prints_nothin
     async def scenario():
         async with ClassifierProcess(waiting) as worker:
             await worker.event("state.loaded", PARTITIONS)
-            records = batches(40)
-            await publish(kafka, environment, records)
+            records = kafka_log.records(40, PARTITIONS)
+            await kafka_log.publish(kafka, environment, records)
 
             def all_decided():
                 lines = worker.named("counters.reported")
@@ -150,7 +110,7 @@ def test_calls_end_by_time_although_every_collector_is_dead(kafka, environment):
     ]
 
     async def scenario():
-        await publish(kafka, environment, records)
+        await kafka_log.publish(kafka, environment, records)
         async with ClassifierProcess({**environment, "CHAOS_QUIET_S": "2"}, CRASHING) as worker:
             await worker.event("state.loaded", PARTITIONS)
             await all_verdicts(kafka, environment, 8)
@@ -179,7 +139,9 @@ def test_a_named_worker_that_is_back_in_time_has_its_partitions_again_and_nobody
             await first.event("state.loaded", PARTITIONS)
             async with named("w-1") as second:
                 await second.event("state.loaded", PARTITIONS // 2)
-                publishing = asyncio.create_task(publish(kafka, environment, batches(400), 0.05))
+                publishing = asyncio.create_task(
+                    kafka_log.publish(kafka, environment, kafka_log.records(400, PARTITIONS), 0.05)
+                )
                 assert await second.terminate() == 0
             async with named("w-1") as again:
                 await again.event("state.loaded", PARTITIONS // 2)
@@ -208,7 +170,7 @@ def test_two_workers_of_one_name_repeat_nothing_and_lose_nothing(kafka, environm
             for kept in twins:
                 kept.keep()
                 await kept.begun("state.loaded")
-            await publish(kafka, environment, batches(400), 0.1)
+            await kafka_log.publish(kafka, environment, kafka_log.records(400, PARTITIONS), 0.1)
             await twins[0].let_go()
             await all_verdicts(kafka, environment, 400)
         finally:
@@ -223,7 +185,9 @@ def test_two_workers_of_one_name_repeat_nothing_and_lose_nothing(kafka, environm
 @pytest.mark.slow
 def test_workers_that_are_killed_and_join_lose_nothing_and_repeat_nothing(kafka, environment):
     async def scenario():
-        publishing = asyncio.create_task(publish(kafka, environment, batches(600), 0.05))
+        publishing = asyncio.create_task(
+            kafka_log.publish(kafka, environment, kafka_log.records(600, PARTITIONS), 0.05)
+        )
         async with ClassifierProcess(environment) as first:
             await first.event("state.loaded", PARTITIONS)
             async with ClassifierProcess(environment) as second:

@@ -24,9 +24,8 @@ from support.classifier_process import CRASHING, ClassifierProcess
 from support.collector_process import CollectorProcess
 from support.pipeline_process import PipelineProcess
 
-from missedcall_classifier.stream.settings import ClassifierSettings
+from missedcall_classifier.stream.settings import load
 from missedcall_common.kafka.__main__ import main as create_topics
-from missedcall_common.runtime.settings import from_environment
 
 STOCK = (sys.executable, str(Path(__file__).with_name("stock_classifier.py")))
 PLACES = 5
@@ -132,7 +131,7 @@ class Chaos:
             "MISSEDCALL_REPORT_S": "3600",
             **{f"MISSEDCALL_DECIDE_{name}": value for name, value in WAITING.items()},
         }
-        self.policy = from_environment(ClassifierSettings, self._deciding).decide
+        _, self.policy = load(self._deciding)
         self._workers = [Kept(lambda n=number: self._worker(n)) for number in range(PLACES)]
         self._collectors = [Kept(lambda n=number: self._collector(n)) for number in range(COLLECTORS)]
         self._happened: Counter[str] = Counter()

@@ -14,15 +14,15 @@ import uvloop
 from crashing_classifier import perhaps
 
 from missedcall_classifier.engine import Engine
+from missedcall_classifier.policy import Policy
 from missedcall_classifier.stream.eos import EosWorker
-from missedcall_classifier.stream.settings import ClassifierSettings
+from missedcall_classifier.stream.settings import ClassifierSettings, load
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import configure
-from missedcall_common.runtime.settings import from_environment
 from missedcall_schemas import codec
 
 
-def stock_app(settings: ClassifierSettings, guarantee: str) -> faust.App:
+def stock_app(settings: ClassifierSettings, policy: Policy, guarantee: str) -> faust.App:
     """Return the application."""
     kafka = settings.kafka
     app = faust.App(
@@ -56,7 +56,7 @@ def stock_app(settings: ClassifierSettings, guarantee: str) -> faust.App:
 
     def engine_of(partition: int) -> Engine:
         if partition not in engines:
-            engines[partition] = Engine(settings.decide)
+            engines[partition] = Engine(policy)
             mine = b"%d/" % partition
             engines[partition].load(
                 [
@@ -93,9 +93,9 @@ def stock_app(settings: ClassifierSettings, guarantee: str) -> faust.App:
 
 def main() -> int:
     """Run until a signal."""
-    settings = from_environment(ClassifierSettings, os.environ)
+    settings, policy = load(os.environ)
     configure()
-    app = stock_app(settings, os.environ["CHAOS_STOCK"])
+    app = stock_app(settings, policy, os.environ["CHAOS_STOCK"])
     try:
         worker = EosWorker(app, loop=uvloop.new_event_loop(), quiet=True, redirect_stdouts=False)
         worker.execute_from_commandline()

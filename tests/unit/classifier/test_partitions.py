@@ -24,7 +24,7 @@ def ours(monkeypatch):
         raise CrashedError from error
 
     monkeypatch.setattr(partitions, "crash", crash)
-    found = KafkaPartitions(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), {})
+    found = KafkaPartitions(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy(), {})
     found.units[3] = Unit(Policy(), 48)
     return found
 

@@ -2,7 +2,7 @@
 
     auditor = Auditor(policy, cut_at=...)
     for value in facts: auditor.published(value)              # all of them, as a read_committed reader sees them
-    for value in batches: auditor.logged(partition, value)    # each partition in order
+    for value in batches: auditor.logged(partition, value)    # one partition after another, each in order
     report = auditor.report()
 
 Rule 1: the cores decide the log again; nothing else is believed.
@@ -10,7 +10,7 @@ Rule 2: what cannot be compared is counted as that, never as right or wrong: fac
         log does, facts decided under another policy, facts that the classifier need not have published yet.
 Rule 3: a fact is compared by its content as this release reads it, so that a field it does not know makes no
         difference.
-Rule 4: memory holds 200 bytes per published fact that the log reaches, and the open calls of the log.
+Rule 4: memory holds 300 bytes per published fact that the log reaches, and the open calls of one partition.
 """
 
 import hashlib
@@ -115,7 +115,8 @@ class Auditor:
         self._from = self._since
         self._facts: dict[tuple[str, int], _Published] = {}
         self._confirmed: set[tuple[str, int]] = set()
-        self._engines: dict[int, Engine] = {}
+        self._engines: dict[int, Engine | None] = {}
+        """Of the partition at which we are; None for those that are done."""
         self._next: dict[tuple[int, str, int], int] = {}
         self._heard: set[tuple[int, str]] = set()
         self._tally: Counter[str] = Counter()
@@ -143,7 +144,7 @@ class Auditor:
             self._from = max(self._from, fact.decided_at + reach_s(self._policy))
 
     def logged(self, partition: int, value: bytes, *, committed: bool = True) -> None:
-        """Decide a record of `sip-transactions`; each partition in order.
+        """Decide a record of `sip-transactions`; one partition after another, each in order.
 
         Args:
             partition: where it was read.
@@ -152,6 +153,7 @@ class Auditor:
 
         Raises:
             UndecidableError: our own code fails on it.
+            ValueError: the partition goes on after another.
         """
         try:
             batch = codec.decode_batch(value)
@@ -159,9 +161,7 @@ class Auditor:
             self._tally["undecidable"] += 1
             return
         self._follow(partition, batch)
-        engine = self._engines.get(partition)
-        if engine is None:
-            engine = self._engines[partition] = Engine(self._policy)
+        engine = self._engine(partition)
         try:
             decisions = engine.feed(batch)
         except Exception as error:
@@ -182,6 +182,15 @@ class Auditor:
                 self._find("unexpected", key)
         counts = {name: self._tally[name] for name in Report.__struct_fields__ if name != "findings"}
         return Report(**counts, findings=tuple(self._findings))
+
+    def _engine(self, partition: int) -> Engine:
+        if partition not in self._engines:
+            self._engines = dict.fromkeys(self._engines)
+            self._engines[partition] = Engine(self._policy)
+        engine = self._engines[partition]
+        if engine is None:
+            raise ValueError(f"partition {partition} goes on after another: one comes after another")
+        return engine
 
     def _expect(self, fact: MissedCall, *, committed: bool) -> None:
         if fact.decided_at < self._from:

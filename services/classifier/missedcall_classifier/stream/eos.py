@@ -12,6 +12,7 @@ Rule 4: the private names of Faust that this module uses are held in place by `t
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.health import Health, HealthError
 
 CRASHED = 70
 """Exit status after a transaction that failed."""
@@ -85,20 +87,40 @@ class EosTransport(driver.Transport):
 class EosApp(faust.App):
     """A Faust app whose commits are transactions."""
 
-    def __init__(self, *args: Any, source: str, partitions: Partitions, **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, source: str, partitions: Partitions, health: Health, **settings: Any
+    ) -> None:
         """Prepare.
 
         Args:
             args: as of a Faust app.
             source: full name of the topic that is read.
             partitions: what to do about them.
+            health: who answers for us, from before the state is read.
             settings: as of a Faust app.
         """
         self.source = source
         self.partitions = partitions
+        self.health = health
         super().__init__(*args, **settings)
         # Sent after an assignment, before Faust seeks and reads.
         self.on_rebalance_complete.connect(self._take_over)
+
+    async def on_first_start(self) -> None:
+        """Answer probes before anything that takes long."""
+        await super().on_first_start()
+        try:
+            await self.health.start()
+        except HealthError as error:  # Faust would log its own trace and hide ours
+            emit(Event.SERVICE_FAILED, error)
+            sys.stderr.write(f"missedcall_classifier: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
+
+    async def on_stop(self) -> None:
+        """Answer no more."""
+        await self.health.stop()
+        await super().on_stop()
 
     def _new_transport(self) -> EosTransport:
         return EosTransport(self.conf.broker_consumer, self)

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
 from missedcall_schemas.codec import encode_batch
@@ -35,15 +36,19 @@ BATCH_BYTES = 262_144
 class KafkaPartitions(Partitions):
     """Units and their producers, by partition."""
 
-    def __init__(self, settings: ClassifierSettings, connection: dict[str, Any]) -> None:
+    def __init__(self, settings: ClassifierSettings, policy: Policy, connection: dict[str, Any]) -> None:
         """Prepare; nothing is connected.
 
         Args:
             settings: of the service.
+            policy: how to decide.
             connection: arguments that all clients of aiokafka have in common.
         """
         self.units: dict[int, Unit] = {}
+        self.ready = False
+        """Whether all that is assigned to us is loaded; that may be nothing."""
         self._settings = settings
+        self._policy = policy
         self._connection = connection
         self._producers: dict[int, AIOKafkaProducer] = {}
         self._names = {
@@ -51,6 +56,7 @@ class KafkaPartitions(Partitions):
             for topic in ("sip-transactions", "call-state", "missed-calls", "call-verdicts", "dead-letters")
         }
         self._left: Counter[str] = Counter()
+        self._closing: set[asyncio.Future[None]] = set()
         self._committing = asyncio.Lock()
         self._silence = Silence()
         self._clock: tuple[AIOKafkaConsumer, AIOKafkaProducer] | None = None
@@ -113,12 +119,14 @@ class KafkaPartitions(Partitions):
 
     async def take_over(self, assigned: set[int]) -> None:
         """Give away what is not ours any more; fence and load what is new."""
+        self.ready = False
         async with self._committing:  # a transaction that has begun keeps its producer to its end
             for partition in self.units.keys() - assigned:
                 await self._give_away(partition)
             for partition in [number for number, unit in self.units.items() if unit.pending]:
                 await self._give_away(partition)
         await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
+        self.ready = True
 
     async def commit(self) -> dict[int, int]:
         """Commit each unit that has something, each in a transaction of its own."""
@@ -154,7 +162,16 @@ class KafkaPartitions(Partitions):
     async def _give_away(self, partition: int) -> None:
         unit = self.units.pop(partition)
         self._left += unit.counts + unit.engine.counts
-        await self._producers.pop(partition).stop()
+        self._close(self._producers.pop(partition))
+
+    def _close(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+        """Close a client that has nothing to do any more, beside us: over TLS that takes 30 s as a rule.
+
+        Its connections wait for the broker's own farewell (asyncio's ssl_shutdown_timeout), which does not come.
+        """
+        closing = asyncio.ensure_future(client.stop())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _load(self, partition: int) -> None:
         began = time.monotonic()
@@ -169,7 +186,7 @@ class KafkaPartitions(Partitions):
         self._producers[partition] = producer
         rows = await self._rows(partition)
         settings = self._settings
-        unit = Unit(settings.decide, settings.kafka.partitions, rows.items(), settings.source)
+        unit = Unit(self._policy, settings.kafka.partitions, rows.items(), settings.source)
         self.units[partition] = unit
         emit(
             Event.STATE_LOADED,
@@ -204,7 +221,7 @@ class KafkaPartitions(Partitions):
                         else:
                             rows[key] = record.value
         finally:
-            await consumer.stop()
+            self._close(consumer)
         return rows
 
     async def _transaction(self, partition: int, turn: Any) -> None:
