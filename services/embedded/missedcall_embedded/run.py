@@ -145,7 +145,9 @@ class Run:
         )
         for transport, _, port, buffer in (await self._receiving.start(order)).listening:
             emit(Event.LISTENER_OPENED, transport=transport, port=port, bytes=buffer)
-        channels = [name for name in ("smtp", "webhook") if self._notifier and name in self._notifier.counts]
+        channels = [
+            name for name in ("smtp", "ews", "webhook") if self._notifier and name in self._notifier.counts
+        ]
         emit(
             Event.SERVICE_STARTED,
             version=metadata.version("missedcall"),
