@@ -31,6 +31,11 @@ class Authenticator:
         self._contexts: WeakKeyDictionary[object, spnego.ContextProxy] = WeakKeyDictionary()
         self._known: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
+    def forget(self) -> None:
+        """Let every connection log on anew."""
+        self._contexts.clear()
+        self._known.clear()
+
     def issue(self, client_id: str, secret: str, grant: str) -> web.Response:
         """Answer a token request (RFC 6749 s.4.4)."""
         self.token_requests += 1

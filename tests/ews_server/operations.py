@@ -231,7 +231,7 @@ def get_folder(body: etree._Element, caller: Caller) -> Iterator[etree._Element]
             make("t:DisplayName", folder),
             make("t:TotalCount", str(len(items))),
             make("t:ChildFolderCount", "0"),
-            make("t:UnreadCount", str(sum(item.text("IsRead") != "true" for item in items))),
+            make("t:UnreadCount", str(sum(not item.is_read for item in items))),
         )
         return success("GetFolder", make("m:Folders", None, shown))
 

@@ -71,6 +71,10 @@ class Item:
         return f"CQ{self.version:06}"
 
     @property
+    def is_read(self) -> bool:
+        return self.text("IsRead") in {"1", "true"}
+
+    @property
     def is_draft(self) -> bool:
         flags = self.properties.get(MESSAGE_FLAGS)
         return flags is None or bool(int(flags) & UNSENT)
