@@ -30,7 +30,7 @@ from support.ews import (
     make_settings,
     send,
 )
-from support.notify import NOW, Log, ManualClock, Running, make_fact, make_retraction
+from support.notify import NOW, Log, ManualClock, Running, make_fact, make_retraction, turns_until
 
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.channels.ews import EwsChannel
@@ -538,6 +538,28 @@ def test_whatever_the_server_does_every_fact_becomes_one_item(tmp_path):
 
     assert sorted(facts_in(server)) == sorted(fact.fact_id for fact in facts)
     assert State.DEAD not in {delivery.state for delivery in seen}
+
+
+def test_while_the_server_backs_off_nobody_asks_it(tmp_path):
+    server = make_server()
+    server.plan("CreateItem", busy(90_000))
+    facts = [make_fact(f"fact-{n}") for n in range(6)]
+    log, clock = Log(), ManualClock(NOW + 20)
+
+    async def main():
+        async with server, SqliteJournal(tmp_path / "notify.db") as journal:
+            settings = NotifierSettings(ews=make_settings(server, tmp_path, connections=1))
+            async with Running(Notifier(settings, MemoryFacts(facts), journal, clock, observe=log)):
+                await log.until(State.RETRY)
+                clock.advance(89)
+                await turns_until(lambda: clock.sleeping.count(NOW + 20 + 90) == 1)
+                asked_meanwhile = server.count("CreateItem")
+                clock.advance(60)
+                await log.until(State.SENT, count=len(facts))
+                return asked_meanwhile
+
+    assert asyncio.run(main()) == 1
+    assert sorted(facts_in(server)) == sorted(fact.fact_id for fact in facts)
 
 
 def test_threads_end_with_the_channel(tmp_path):
