@@ -4,6 +4,7 @@ import base64
 import binascii
 import os
 import secrets
+import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class Authenticator:
                 self._known.pop(transport, None)
             try:
                 answer = context.step(token)
-            except spnego.exceptions.SpnegoError:
+            except (spnego.exceptions.SpnegoError, struct.error):  # refused, or no NTLM message at all
                 self._contexts.pop(transport, None)
                 return self._refuse()
         if not context.complete:

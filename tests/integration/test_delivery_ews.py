@@ -57,7 +57,9 @@ def test_an_item_is_what_phones_take_for_a_missed_call(tmp_path):
     assert not item.is_draft
     assert not item.is_read
     assert item.received.timestamp() == NOW
-    assert item.mailbox("From") == item.mailbox("Sender") == ("+4930123 (“Alice”)", "missed-calls@example.com")
+    assert (
+        item.mailbox("From") == item.mailbox("Sender") == ("+4930123 (“Alice”)", "missed-calls@example.com")
+    )
     assert {key: value for key, value in item.properties.items() if key[-1] == "String"} == {
         ("0x6802", "String"): "+4930123",
         ("0x6803", "String"): "Alice",
@@ -200,22 +202,34 @@ def test_a_first_attempt_searches_nothing(tmp_path):
         (busy(1500), Failed(Failure.THROTTLED, "create ErrorServerBusy", 1.5)),
         (busy(), Failed(Failure.THROTTLED, "create ErrorServerBusy")),
         (says("ErrorTooManyObjectsOpened"), Failed(Failure.THROTTLED, "create ErrorTooManyObjectsOpened")),
-        (faults("ErrorExceededConnectionCount"), Failed(Failure.THROTTLED, "create ErrorExceededConnectionCount")),
+        (
+            faults("ErrorExceededConnectionCount"),
+            Failed(Failure.THROTTLED, "create ErrorExceededConnectionCount"),
+        ),
         (Fault(status=429, headers=(("Retry-After", "7"),)), Failed(Failure.THROTTLED, "create 429", 7.0)),
-        (faults("ErrorMailboxMoveInProgress"), Failed(Failure.TRANSIENT, "create ErrorMailboxMoveInProgress")),
+        (
+            faults("ErrorMailboxMoveInProgress"),
+            Failed(Failure.TRANSIENT, "create ErrorMailboxMoveInProgress"),
+        ),
         (says("ErrorQuotaExceeded"), Failed(Failure.SLOW, "create ErrorQuotaExceeded")),
         (
             says("ErrorNonPrimarySmtpAddress"),
             Failed(Failure.PERMANENT_RECIPIENT, "create ErrorNonPrimarySmtpAddress"),
         ),
         (faults("ErrorCannotFindUser"), Failed(Failure.PERMANENT_RECIPIENT, "create ErrorCannotFindUser")),
-        (says("ErrorItemSavePropertyError"), Failed(Failure.PERMANENT_ITEM, "create ErrorItemSavePropertyError")),
+        (
+            says("ErrorItemSavePropertyError"),
+            Failed(Failure.PERMANENT_ITEM, "create ErrorItemSavePropertyError"),
+        ),
         (faults("ErrorInvalidRequest"), Failed(Failure.PERMANENT_ITEM, "create ErrorInvalidRequest")),
         (
             faults("ErrorImpersonateUserDenied"),
             Failed(Failure.CHANNEL_DOWN, "create ErrorImpersonateUserDenied"),
         ),
-        (faults("ErrorInvalidServerVersion"), Failed(Failure.CHANNEL_DOWN, "create ErrorInvalidServerVersion")),
+        (
+            faults("ErrorInvalidServerVersion"),
+            Failed(Failure.CHANNEL_DOWN, "create ErrorInvalidServerVersion"),
+        ),
         (Fault(status=404), Failed(Failure.CHANNEL_DOWN, "create 404")),
         (
             Fault(status=302, headers=(("Location", "/owa/auth/logon.aspx"),)),
@@ -430,7 +444,9 @@ def test_tokens_that_are_refused_do_not_use_up_the_connections(tmp_path, tls, ca
             settings = make_settings(server, tmp_path, connections=2, **oauth(server, ca_file))
             channel = EwsChannel(settings, None)
             try:
-                refused = [await channel.send(make_attempt(), channel.render(make_attempt())) for _ in range(6)]
+                refused = [
+                    await channel.send(make_attempt(), channel.render(make_attempt())) for _ in range(6)
+                ]
                 server.auth.token_status = 200
                 return refused, await channel.send(make_attempt(), channel.render(make_attempt()))
             finally:
@@ -480,7 +496,10 @@ def test_a_retraction_of_an_item_that_the_user_deleted_is_done(tmp_path, operati
     server.plan(name, says("ErrorItemNotFound"))
     correction = make_attempt(make_retraction(make_fact()))
 
-    assert send(server, tmp_path, make_attempt(), correction, retracted=operation) == [CREATED, Sent("absent")]
+    assert send(server, tmp_path, make_attempt(), correction, retracted=operation) == [
+        CREATED,
+        Sent("absent"),
+    ]
 
 
 def test_a_retraction_whose_answer_is_lost_is_made_again(tmp_path):

@@ -44,7 +44,9 @@ def make_settings(server, tmp_path, **changes) -> EwsSettings:
 def make_attempt(fact=None, recipient=BOB, **changes):
     """Return a delivery whose attempt has begun."""
     delivery = begin(intent(fact or make_fact(), "ews", recipient, NOW), NOW)
-    return type(delivery)(**({name: getattr(delivery, name) for name in delivery.__struct_fields__} | changes))
+    return type(delivery)(
+        **({name: getattr(delivery, name) for name in delivery.__struct_fields__} | changes)
+    )
 
 
 def send(server, tmp_path, *deliveries, **settings) -> list[Report]:
@@ -75,5 +77,3 @@ NO_SCHEMAS = "the official EWS schemas are not on this machine: MISSEDCALL_EWS_X
 def facts_in(server) -> list[str]:
     """Return the fact of each item, in whatever folder."""
     return [item.properties[KEY] for item in server.store]
-
-
