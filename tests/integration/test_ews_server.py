@@ -265,6 +265,17 @@ def test_an_item_without_message_flags_is_a_draft(by_hand):
     assert [item.is_draft for item in server.store] == [True, True, False]
 
 
+BARE_PROPERTY = '<t:ExtendedFieldURI PropertyName="x" PropertyType="String"/>'
+GET_NOTHING = (
+    "<m:GetItem><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape>"
+    '<m:ItemIds><t:ItemId Id="x"/></m:ItemIds></m:GetItem>'
+)
+OTHER_OPERATION = (
+    "<m:SyncFolderHierarchy><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape></m:FolderShape>"
+    "</m:SyncFolderHierarchy>"
+)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -275,16 +286,19 @@ def test_an_item_without_message_flags_is_a_draft(by_hand):
         (create("<t:DateTimeReceived>2026-11-23T10:42:07Z</t:DateTimeReceived>"), "ErrorInvalidPropertySet"),
         (create(f"<t:Subject>{'x' * 256}</t:Subject>"), "ErrorItemSavePropertyError"),
         (create(prop(tag("0x8001", "String"), "x")), "ErrorInvalidExtendedProperty"),
+        (create(prop(BARE_PROPERTY, "x")), "ErrorInvalidExtendedProperty"),
         (create(prop(tag("0x0E07", "Integer"), "many")), "ErrorInvalidExtendedPropertyValue"),
         (create(prop(tag("0x0E06", "SystemTime"), "yesterday")), "ErrorInvalidExtendedPropertyValue"),
-        (create(prop(tag("0x0E06", "SystemTime"), "2026-11-23T10:42:07")), "ErrorInvalidExtendedPropertyValue"),
+        (
+            create(prop(tag("0x0E06", "SystemTime"), "2026-11-23T10:42:07")),
+            "ErrorInvalidExtendedPropertyValue",
+        ),
         (create(kind="Contact"), "ErrorInvalidOperation"),
-        (create(prop('<t:ExtendedFieldURI PropertyName="x" PropertyType="String"/>', "x")), "ErrorInvalidExtendedProperty"),
-        ('<m:GetItem><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape><m:ItemIds><t:ItemId Id="x"/></m:ItemIds></m:GetItem>', "ErrorItemNotFound"),
-        ("<m:SyncFolderHierarchy><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape></m:FolderShape></m:SyncFolderHierarchy>", "ErrorInvalidRequest"),
+        (GET_NOTHING, "ErrorItemNotFound"),
+        (OTHER_OPERATION, "ErrorInvalidRequest"),
     ],
     ids=lambda value: value if value.startswith("Error") else "",
-)  # fmt: skip
+)
 def test_what_exchange_refuses_is_refused_and_nothing_is_stored(by_hand, body, code):
     client, server = by_hand
 

@@ -13,8 +13,8 @@ FIRST_PAUSE_S = 5.0
 """Pause after the first failure. Less: a relay that restarts is hit while it does. More: late notices."""
 
 LONGEST_PAUSE_S = 300.0
-"""Longest pause, asked for or not. Less: a wrong password is tried so often that the account is locked. More: the channel stays
-paused that much longer after somebody has repaired it."""
+"""Longest pause, asked for or not. Less: a wrong password is tried so often that the account is locked. More:
+the channel stays paused that much longer after somebody has repaired it."""
 
 
 class Breaker(Struct, frozen=True):

@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from missedcall_notifier.failure import Failed, Failure
 
-_CODE = re.compile(rb"<(?:\w+:)?ResponseCode(?:\s[^>]*)?>\s*(Error\w{1,100})\s*</")
-_BACK_OFF = re.compile(rb"<(?:\w+:)?Value\s[^>]*Name=[\"']BackOffMilliseconds[\"'][^>]*>\s*(\d{1,12})\s*</")
-_SOAP = re.compile(rb"<(?:\w+:)?Envelope\s")
+_CODE = re.compile(rb"<(?:\w{1,9}:)?ResponseCode(?:\s[^<>]{0,200})?>\s{0,9}(Error\w{1,100})\s{0,9}</")
+_BACK_OFF = re.compile(
+    rb"<(?:\w{1,9}:)?Value\s[^<>]{0,200}?Name=[\"']BackOffMilliseconds[\"'][^<>]{0,200}>\s{0,9}(\d{1,12})\s{0,9}</"
+)
+_SOAP = re.compile(rb"<(?:\w{1,9}:)?Envelope\s")
 
 
 class Answer(Struct, frozen=True):
