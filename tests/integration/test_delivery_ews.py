@@ -34,6 +34,7 @@ from support.notify import NOW, Log, ManualClock, Running, make_fact, make_retra
 
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.channels.ews import EwsChannel
+from missedcall_notifier.channels.exchange_answers import SETTLE_S
 from missedcall_notifier.delivery import State
 from missedcall_notifier.failure import Failed, Failure, Sent
 from missedcall_notifier.journal_sqlite import SqliteJournal
@@ -42,6 +43,10 @@ from missedcall_notifier.source import MemoryFacts
 from missedcall_schemas.records import Party
 
 CREATED, FOUND = Sent("created"), Sent("found")
+
+
+def uncertain(detail):
+    return Failed(Failure.UNCERTAIN, detail, SETTLE_S)
 
 
 def test_an_item_is_what_phones_take_for_a_missed_call(tmp_path):
@@ -155,7 +160,7 @@ def test_whatever_is_lost_after_the_store_there_is_one_item(tmp_path, name, conn
 
     first, second, third = send(server, tmp_path, make_attempt(), again, again, connections=connections)
 
-    assert first == Failed(Failure.UNCERTAIN, detail)
+    assert first == uncertain(detail)
     assert second == (FOUND if fault.after_commit else CREATED)
     assert third == FOUND
     assert facts_in(server) == ["fact-1"]
@@ -173,7 +178,7 @@ def test_an_answer_that_does_not_come_is_uncertain_and_not_waited_for_longer(tmp
 
     first, second = send(server, tmp_path, make_attempt(), make_attempt(lost=1), timeout_s=0.5)
 
-    assert first == Failed(Failure.UNCERTAIN, "create ReadTimeout")
+    assert first == uncertain("create ReadTimeout")
     assert second == FOUND
     assert server.commits == 1
 
@@ -463,7 +468,7 @@ def test_many_lost_answers_do_not_use_up_the_connections(tmp_path):
 
     reports = send(server, tmp_path, *[make_attempt()] * 11, connections=2)
 
-    assert reports == [Failed(Failure.UNCERTAIN, "create ConnectionError")] * 10 + [CREATED]
+    assert reports == [uncertain("create ConnectionError")] * 10 + [CREATED]
 
 
 # -- retractions
@@ -509,7 +514,7 @@ def test_a_retraction_whose_answer_is_lost_is_made_again(tmp_path):
 
     reports = send(server, tmp_path, make_attempt(), correction, correction)
 
-    assert reports == [CREATED, Failed(Failure.UNCERTAIN, "remove ConnectionError"), Sent("absent")]
+    assert reports == [CREATED, uncertain("remove ConnectionError"), Sent("absent")]
 
 
 # -- in the notifier
@@ -579,6 +584,27 @@ def test_while_the_server_backs_off_nobody_asks_it(tmp_path):
 
     assert asyncio.run(main()) == 1
     assert sorted(facts_in(server)) == sorted(fact.fact_id for fact in facts)
+
+
+def test_what_may_still_be_stored_is_given_time_before_it_is_looked_for(tmp_path):
+    server = make_server()
+    server.plan("CreateItem", SILENT_AFTER_COMMIT)
+    log, clock = Log(), ManualClock(NOW + 20)
+
+    async def main():
+        async with server, SqliteJournal(tmp_path / "notify.db") as journal:
+            settings = NotifierSettings(ews=make_settings(server, tmp_path, timeout_s=0.5))
+            async with Running(Notifier(settings, MemoryFacts([make_fact()]), journal, clock, observe=log)):
+                [lost] = await log.until(State.UNCERTAIN)
+                clock.advance(SETTLE_S - 1)
+                await turns_until(lambda: lost.next_at in clock.sleeping)
+                looked = server.count("FindItem")
+                clock.advance(SETTLE_S)
+                await log.until(State.SENT)
+                return looked
+
+    assert asyncio.run(main()) == 0
+    assert facts_in(server) == ["fact-1"]
 
 
 def test_threads_end_with_the_channel(tmp_path):

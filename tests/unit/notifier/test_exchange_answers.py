@@ -7,6 +7,7 @@ from support.ews import NO_SCHEMAS
 from missedcall_notifier.channels.exchange_answers import (
     DENIED,
     ROWS,
+    SETTLE_S,
     Answer,
     classify,
     failed,
@@ -89,7 +90,7 @@ def test_a_search_is_never_uncertain():
         F.TRANSIENT, "find ReadTimeout"
     )
     assert failed("create", Answer(sent=True), "ReadTimeout", welcome=True) == Failed(
-        F.UNCERTAIN, "create ReadTimeout"
+        F.UNCERTAIN, "create ReadTimeout", SETTLE_S
     )
 
 

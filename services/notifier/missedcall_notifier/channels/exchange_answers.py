@@ -11,6 +11,10 @@ from msgspec import Struct
 
 from missedcall_notifier.failure import Failed, Failure
 
+SETTLE_S = 60.0
+"""Seconds before anybody looks for what an attempt without an end may have stored. Less: a server that is slow
+stores it after we have looked, and the user sees two. More: what was not stored is late by this."""
+
 _CODE = re.compile(rb"<(?:\w{1,9}:)?ResponseCode(?:\s[^<>]{0,200})?>\s{0,9}(Error\w{1,100})\s{0,9}</")
 _BACK_OFF = re.compile(
     rb"<(?:\w{1,9}:)?Value\s[^<>]{0,200}?Name=[\"']BackOffMilliseconds[\"'][^<>]{0,200}>\s{0,9}(\d{1,12})\s{0,9}</"
@@ -122,4 +126,7 @@ def failed(step: str, answer: Answer, kind: str, *, welcome: bool) -> Failed:
     if failure is Failure.UNCERTAIN and step == "find":
         failure = Failure.TRANSIENT  # it changes nothing
     status = str(answer.status) if answer.status else ""
-    return Failed(failure, f"{step} {answer.code or status or kind}", answer.asked_s)
+    asked_s = answer.asked_s
+    if failure is Failure.UNCERTAIN:
+        asked_s = max(asked_s or 0.0, SETTLE_S)
+    return Failed(failure, f"{step} {answer.code or status or kind}", asked_s)
