@@ -6,6 +6,7 @@ import os
 import secrets
 import struct
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ class Authenticator:
         self.accounts = dict(accounts)
         self.schemes = schemes
         self.tokens: set[str] = set()
-        self.lifetime_s = 3600
+        self.lifetimes_s: deque[int] = deque()
+        """Of the next tokens; then an hour."""
         self.token_requests = 0
         self.token_status = 200
         self._contexts: WeakKeyDictionary[object, spnego.ContextProxy] = WeakKeyDictionary()
@@ -45,10 +47,9 @@ class Authenticator:
         if grant != "client_credentials" or self.accounts.get(client_id) != secret:
             return web.json_response({"error": "invalid_client"}, status=401)
         token = secrets.token_urlsafe(16)
+        lifetime_s = self.lifetimes_s.popleft() if self.lifetimes_s else 3600
         self.tokens.add(token)
-        return web.json_response(
-            {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime_s}
-        )
+        return web.json_response({"access_token": token, "token_type": "Bearer", "expires_in": lifetime_s})
 
     def who(self, request: web.Request) -> str | web.Response:
         """Return the account that asks, or what to answer instead."""

@@ -24,6 +24,8 @@ class Fault(NamedTuple):
     """Whether the answer is held back until the server closes."""
     cut: bool = False
     """Whether the connection is closed in the middle of the answer."""
+    drip: bool = False
+    """Whether the answer comes a byte at a time, for as long as the client listens."""
     garbage: bytes = b""
     """Answered with status 200."""
 
@@ -48,5 +50,6 @@ DROPPED = Fault(drop=True)
 DROPPED_AFTER_COMMIT = Fault(drop=True, after_commit=True)
 BAD_GATEWAY_AFTER_COMMIT = Fault(status=502, after_commit=True, headers=(("Connection", "close"),))
 SILENT_AFTER_COMMIT = Fault(silence=True, after_commit=True)
+DRIPPING_AFTER_COMMIT = Fault(drip=True, after_commit=True)
 HALF_A_BODY_AFTER_COMMIT = Fault(cut=True, after_commit=True)
 GARBAGE_AFTER_COMMIT = Fault(garbage=b"<html>hello</html>", after_commit=True)

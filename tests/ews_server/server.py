@@ -8,6 +8,7 @@ is wrong is answered as Exchange does; an answer that is wrong is a mistake of t
 import asyncio
 import ssl
 from collections import defaultdict, deque
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 from aiohttp import web
@@ -19,6 +20,12 @@ from .faults import SERVED, Fault
 from .operations import Caller, failure, perform
 from .schema import InvalidError, Schemas
 from .store import Store
+
+DRIP_S = 0.05
+"""Between two bytes of an answer that drips."""
+
+COOKIES = {"exchangecookie": "0123", "X-BackEndCookie": "carol"}
+"""Exchange sets such; the second routes to the server of the mailbox that was asked for last."""
 
 PATH = "/EWS/Exchange.asmx"
 
@@ -70,6 +77,8 @@ class EwsServer:
         self.asked: list[Asked] = []
         self.http_requests = 0
         """All of them, those that were not let in included."""
+        self.cookies: dict[str, str] = {}
+        """Sent back by clients."""
         self.mistakes: list[str] = []
         self.violations: list[str] = []
         """What was wrong with requests."""
@@ -128,6 +137,7 @@ class EwsServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.http_requests += 1
+        self.cookies.update(request.cookies)
         data = await request.read()
         who = self.auth.who(request)
         if isinstance(who, web.Response):
@@ -186,6 +196,15 @@ class EwsServer:
             if headers.get("Connection") == "close":
                 response.force_close()
             return response
+        if fate.drip:
+            slow = web.StreamResponse(headers={"Content-Type": "text/xml; charset=utf-8"})
+            await slow.prepare(request)
+            with suppress(ConnectionError):
+                for byte in answer:
+                    await slow.write(bytes([byte]))
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._closing.wait(), DRIP_S)
+            return slow
         if fate.cut:
             half = web.StreamResponse(
                 headers={"Content-Type": "text/xml; charset=utf-8", "Content-Length": str(len(answer))}
@@ -194,7 +213,10 @@ class EwsServer:
             await half.write(answer[: len(answer) // 2])
             request.transport.close()
             return half
-        return web.Response(body=fate.garbage or answer, content_type="text/xml", charset="utf-8")
+        response = web.Response(body=fate.garbage or answer, content_type="text/xml", charset="utf-8")
+        for name, value in COOKIES.items():
+            response.set_cookie(name, value, path="/")
+        return response
 
     def _perform(self, asked: soap.Request, caller: Caller) -> etree._Element:
         before = {item.id for item in self.store}
