@@ -303,6 +303,9 @@ def _read(response: requests.Response) -> Iterator[bytes]:
                 raise requests.ConnectionError("longer than any answer to us")
             yield chunk
             ATTEMPT.left_s()
+    except requests.RequestException:
+        response.close()
+        raise
     except (HTTPError, OSError) as error:
         response.close()
         raise requests.ConnectionError(type(error).__name__) from error
