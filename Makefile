@@ -40,6 +40,19 @@ test-compiled: compiled  ## the tests of the cores against what mypyc made of th
 chaos: setup  ## kill -9 the pipeline under load, KILLS times (default 20)
 	MISSEDCALL_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -q -s --timeout 1200 tests/chaos
 
+.PHONY: chaos-kafka
+chaos-kafka: setup  ## the same for the services on a Kafka of three nodes (CALLS=100000 SECONDS=600 SEED=1 NODES=3)
+	$(BIN)/python tests/chaos/run_kafka.py --calls $(or $(CALLS),100000) --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1) --nodes $(or $(NODES),3)
+
+.PHONY: chaos-stock
+chaos-stock: setup  ## its negative control: what Faust's own guarantees make of it; fails if they hold
+	$(BIN)/python tests/chaos/run_kafka.py --stock at_least_once --calls $(or $(CALLS),10000) --seconds $(or $(SECONDS),100) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
+	$(BIN)/python tests/chaos/run_kafka.py --stock exactly_once --calls $(or $(CALLS),10000) --seconds $(or $(SECONDS),100) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
+
+.PHONY: roll
+roll: setup  ## restart each worker of the classifier under load; prints for how long partitions stood still
+	$(BIN)/python tests/chaos/roll_kafka.py
+
 .PHONY: fuzz
 fuzz: setup  ## read what nobody would write (SECONDS=600 of it, on PROCESSES=2 cores)
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --processes $(or $(PROCESSES),2)
@@ -67,6 +80,10 @@ kafka-up: setup  ## start a Kafka on this machine, NODES=1 or 3; prints where (J
 .PHONY: kafka-down
 kafka-down: setup  ## end it and delete its data
 	@$(BIN)/python tools/kafka_nodes.py down
+
+.PHONY: demo-kafka
+demo-kafka: setup  ## the services on a Kafka of their own: sample calls, and the facts that a subscriber reads
+	@$(BIN)/python -W ignore tools/demo_kafka.py
 
 .PHONY: lab
 lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)

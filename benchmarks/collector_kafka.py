@@ -45,6 +45,8 @@ TICK_S = 0.001
 CHUNK = 131_072
 """Bytes of one write over TCP."""
 SETTLE_S = 20.0
+AFTER_RATE = 10_000.0
+"""Frames/s after an overload: all of them must arrive."""
 PARTITIONS = 48
 
 Counts = dict[str, int]
@@ -128,27 +130,58 @@ async def run(
     environment: dict[str, str], sender: ProcessPoolExecutor, rate: float | None, seconds: float
 ) -> Row:
     """Start a collector, send, wait until everything is acknowledged or was lost, and end it."""
-    loop = asyncio.get_running_loop()
     async with CollectorProcess(environment) as collector:
         ports = await collector.ports()
         await collector.counted(published_batches=PARTITIONS)
-        begin = time.monotonic()
-        before, _ = used(collector.process.pid)
-        if rate is None:
-            sent = await loop.run_in_executor(sender, send_tcp, ports["tcp"], seconds)
-        else:
-            sent = await loop.run_in_executor(sender, send_udp, ports["udp"], rate, seconds)
-        counts, ended = await _settled(collector, sent.frames)
-        cpu_s, peak_mb = used(collector.process.pid)
+        row = await phase(collector, ports, sender, rate, seconds, {})
         await collector.terminate()
+    return row
+
+
+async def phase(
+    collector: CollectorProcess,
+    ports: dict[str, int],
+    sender: ProcessPoolExecutor,
+    rate: float | None,
+    seconds: float,
+    before: Counts,
+) -> Row:
+    """Send to a collector that runs, and wait; `before` are its counts until now."""
+    loop = asyncio.get_running_loop()
+    begin = time.monotonic()
+    cpu_before, _ = used(collector.process.pid)
+    if rate is None:
+        sent = await loop.run_in_executor(sender, send_tcp, ports["tcp"], seconds)
+    else:
+        sent = await loop.run_in_executor(sender, send_udp, ports["udp"], rate, seconds)
+    totals, ended = await _settled(collector, sent.frames, before)
+    counts = {name: count - before.get(name, 0) for name, count in totals.items()}
+    cpu_s, peak_mb = used(collector.process.pid)
     ticks = PARTITIONS * int(ended - begin + 1)
     return Row(
-        sent, counts, ended - begin, cpu_s - before, peak_mb, max(1, counts["published-batches"] - ticks)
+        sent, counts, ended - begin, cpu_s - cpu_before, peak_mb, max(1, counts["published-batches"] - ticks)
     )
 
 
-async def _settled(collector: CollectorProcess, frames: int) -> tuple[Counts, float]:
-    """Wait until what was received is acknowledged and no more comes; return the counts and since when."""
+async def overloaded(
+    environment: dict[str, str], sender: ProcessPoolExecutor, rate: float, seconds: float
+) -> int:
+    """Send more than the collector can take, then little; return how many frames were lost uncounted."""
+    uncounted = 0
+    before: Counts = {}
+    async with CollectorProcess(environment) as collector:
+        ports = await collector.ports()
+        await collector.counted(published_batches=PARTITIONS)
+        for name, one in (("twice", rate), ("after", AFTER_RATE)):
+            row = await phase(collector, ports, sender, one, seconds, before)
+            uncounted += show(name, row)
+            before = collector.named("counters.reported")[-1]["counts"]
+        await collector.terminate()
+    return uncounted
+
+
+async def _settled(collector: CollectorProcess, frames: int, before: Counts) -> tuple[Counts, float]:
+    """Wait until what was received is acknowledged and no more comes; return all counts and since when."""
     deadline = time.monotonic() + SETTLE_S
     counts: Counts = {}
     since, seen = time.monotonic(), -1
@@ -158,8 +191,11 @@ async def _settled(collector: CollectorProcess, frames: int) -> tuple[Counts, fl
         published = counts.get("published", 0)
         if published != seen:
             since, seen = time.monotonic(), published
-        done = counts.get("received", 0) + counts.get("dropped.kernel", 0) >= frames
-        if (done and published >= counts["received"] - dropped(counts)) or time.monotonic() - since > 3:
+        new = {name: count - before.get(name, 0) for name, count in counts.items()}
+        done = new.get("received", 0) + new.get("dropped.kernel", 0) >= frames
+        if (
+            done and new.get("published", 0) >= new["received"] - dropped(new)
+        ) or time.monotonic() - since > 3:
             break
     return counts, since
 
@@ -251,12 +287,13 @@ def main() -> int:
     parser.add_argument("--rates", default="20000,40000,60000,80000,100000", help="UDP; empty: none")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--no-tcp", action="store_true")
+    parser.add_argument("--overload", type=float, default=0.0, help="UDP frames/s that are too many; 0: not")
     parser.add_argument("--no-limit", action="store_true")
     parser.add_argument("--lib", help="folder of compiled cores (make compiled)")
     parser.add_argument("--buffer-kb", default="32768", help="receive buffer of the UDP socket")
     args = parser.parse_args()
     rates = [float(rate) for rate in args.rates.split(",") if rate]
-    if args.seconds > MOST_SECONDS or max(rates, default=0) > MOST_RATE:
+    if args.seconds > MOST_SECONDS or max(args.overload, *rates) > MOST_RATE:
         parser.error(f"at most {MOST_SECONDS} s and {MOST_RATE:,} frames/s")
     status = 0
     row = None
@@ -273,6 +310,8 @@ def main() -> int:
         for rate in [*rates, *([] if args.no_tcp else [None])]:
             row = asyncio.run(run(service, sender, rate, args.seconds))
             status |= int(show("tcp" if rate is None else "udp", row) != 0)
+        if args.overload:
+            status |= int(asyncio.run(overloaded(service, sender, args.overload, args.seconds)) != 0)
         if row is not None and not args.no_limit:
             limit(environment["MISSEDCALL_KAFKA_BOOTSTRAP"], row, size, args.seconds)
     return status

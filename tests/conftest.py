@@ -12,7 +12,7 @@ from kafka_nodes import Cluster, KafkaMissingError
 def kafka() -> Iterator[Cluster]:
     """A real Kafka of one node, for all tests of a worker; mark them `kafka`, which puts them on one worker."""
     try:
-        cluster = Cluster.create(watch=os.getpid(), quick=True)
+        cluster = Cluster.create(watch=os.getpid(), quick=True, secure=True)
     except KafkaMissingError as error:
         pytest.skip(str(error))
     yield cluster
@@ -20,7 +20,7 @@ def kafka() -> Iterator[Cluster]:
 
 
 # kafka-python 3.0.12 leaves the socket of a connection it gave up to the garbage collector.
-LEFT_SOCKETS = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+LEFT_SOCKETS = "ignore:Exception ignored in. <(socket|ssl.SSLSocket):pytest.PytestUnraisableExceptionWarning"
 
 
 @pytest.fixture(autouse=True)

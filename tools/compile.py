@@ -43,7 +43,9 @@ WRONG = "Py_ssize_t slice_len = endn - startn;"
 RIGHT = "Py_ssize_t slice_len = endn > startn ? endn - startn : 0;"
 """In mypyc's runtime: `data[5:2]` of bytes raises SystemError there, where Python says b"" (seen in mypy 2.4)."""
 
-INTERPRETED = frozenset({"__init__.py", "__main__.py", "decision.py", "policy.py", "reference.py"})
+INTERPRETED = frozenset(
+    {"__init__.py", "__main__.py", "decision.py", "policy.py", "policy_settings.py", "reference.py"}
+)
 """Not compiled: nothing to gain, or msgspec Structs, whose class arguments mypyc leaves out."""
 
 COMMAND = """#!{python}

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "tools/kafka"
@@ -76,6 +78,38 @@ num.io.threads=4
 """
 
 
+SECURE = """\
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={module} required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={module} required;
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+listener.name.ssl.ssl.client.auth=required
+"""
+"""Besides the plain listener: one with a login over TLS, one that asks for a certificate."""
+
+MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
+USER = "missedcall"
+
+
+class Secure(NamedTuple):
+    """What a client needs for the listeners with TLS."""
+
+    sasl: str
+    """Bootstrap of SASL_SSL: SCRAM, `USER` with the password in the file."""
+    tls: str
+    """Bootstrap of SSL: with a client's certificate."""
+    ca_file: Path
+    password_file: Path
+    cert_file: Path
+    key_file: Path
+
+
 class KafkaError(Exception):
     """No cluster can be had; the text says why and what would help."""
 
@@ -101,24 +135,31 @@ class Cluster:
             raise KafkaError(f"{folder}: no cluster is here; `make kafka-up` starts one") from None
         self.quick: bool = described["quick"]
         self.ports: dict[int, int] = {int(node): port for node, port in described["ports"].items()}
+        self._secure_ports: dict[str, list[int]] = described.get("secure", {})
 
     @classmethod
-    def create(cls, nodes: int = 1, *, watch: int | None = None, quick: bool = False) -> "Cluster":
+    def create(
+        cls, nodes: int = 1, *, watch: int | None = None, quick: bool = False, secure: bool = False
+    ) -> "Cluster":
         """Make a cluster in a new temporary folder and start it.
 
         Args:
             nodes: 1, or 3 with replication 3 of which 2 have to be in sync.
             watch: the cluster ends when this process does; None: only `remove` ends it.
             quick: starts with 40 % less work, and is slower under load.
+            secure: with listeners for TLS and SASL too, see `secure`; needs trustme.
 
         Raises:
             KafkaError: Java, Maven or the jars cannot be had, or a node does not start.
         """
         have_jars()
         folder = Path(tempfile.mkdtemp(prefix="missedcall-kafka-"))
-        ports = free_ports(2 * nodes)
+        ports = free_ports(4 * nodes)
+        secured = {"sasl": ports[2 * nodes : 3 * nodes], "tls": ports[3 * nodes :]} if secure else {}
+        if secure:
+            _write_secrets(folder)
         brokers = dict(enumerate(ports[:nodes], 1))
-        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(ports[nodes:], 1))
+        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(ports[nodes : 2 * nodes], 1))
         for node, port in brokers.items():
             text = PROPERTIES.format(
                 node=node,
@@ -129,8 +170,18 @@ class Cluster:
                 replicas=nodes,
                 insync=max(1, nodes - 1),
             )
+            if secure:
+                text += SECURE.format(  # a later line counts
+                    port=port,
+                    controller=ports[nodes + node - 1],
+                    sasl=secured["sasl"][node - 1],
+                    tls=secured["tls"][node - 1],
+                    folder=folder,
+                    module=MODULE,
+                )
             (folder / f"node-{node}.properties").write_text(text)
-        (folder / "cluster.json").write_text(json.dumps({"ports": brokers, "quick": quick}))
+        described = {"ports": brokers, "quick": quick, "secure": secured}
+        (folder / "cluster.json").write_text(json.dumps(described))
         cluster = cls(folder)
         try:
             cluster._format()
@@ -149,6 +200,15 @@ class Cluster:
     def bootstrap(self) -> str:
         """What clients are told: `host:port,host:port`."""
         return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+
+    @property
+    def secure(self) -> Secure:
+        """What a client needs for TLS and SASL, of a cluster that was made so."""
+        sasl, tls = (
+            ",".join(f"127.0.0.1:{port}" for port in self._secure_ports[name]) for name in ("sasl", "tls")
+        )
+        files = ("ca.pem", "password", "client.pem", "client.key")
+        return Secure(sasl, tls, *(self.folder / name for name in files))
 
     def running(self, node: int) -> bool:
         """Whether the node's process is there; frozen ones are."""
@@ -199,6 +259,7 @@ class Cluster:
                 [
                     *java("-Xmx128m", "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"),
                     *("format", "-t", identity, "-c", str(self.folder / f"node-{node}.properties")),
+                    *self._users(),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -209,6 +270,16 @@ class Cluster:
         said = [process.communicate()[0] for process in formatting]
         if any(process.returncode for process in formatting):
             raise KafkaError(f"the data folder cannot be formatted:\n{''.join(said)[-2000:]}")
+
+    def _users(self) -> list[str]:
+        if not self._secure_ports:
+            return []
+        password = (self.folder / "password").read_text()
+        return [
+            word
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+            for word in ("--add-scram", f"{mechanism}=[name={USER},password={password}]")
+        ]
 
     def _launch(self, node: int) -> None:
         quick = ["-XX:TieredStopAtLevel=1"] if self.quick else []
@@ -271,6 +342,24 @@ class Cluster:
     def _signal(self, name: str, number: signal.Signals) -> None:
         if (pid := self._pid(name)) is not None:
             os.kill(pid, number)
+
+
+def _write_secrets(folder: Path) -> None:
+    """Write a password, an authority, and what it says of the brokers and of one client."""
+    import trustme  # noqa: PLC0415 - of the tests alone
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
+    (folder / "password").write_text(secrets.token_hex(16))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    broker, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client.invalid")
+    key = serialization.load_pem_private_key(broker.private_key_pem.bytes(), None)
+    pem = key.private_bytes(  # Java reads no other
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "broker.pem").write_bytes(pem + b"".join(blob.bytes() for blob in broker.cert_chain_pems))
+    client.private_key_pem.write_to_path(folder / "client.key")
+    (folder / "client.pem").write_bytes(b"".join(blob.bytes() for blob in client.cert_chain_pems))
 
 
 def java(*arguments: str) -> list[str]:

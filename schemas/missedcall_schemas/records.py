@@ -46,7 +46,8 @@ class CaptureBatch(Struct, frozen=True, array_like=True):
     """SipMessages of one partition in the order received; without messages it is the clock's tick."""
 
     collector: str
-    """Name of the collector: one clock, one sequence."""
+    """Name of the collector: one clock, one sequence. "": no collector has been heard for long, and whoever decides
+    this partition says that time goes on; without messages, incarnation and sequence 0."""
     incarnation: int
     """Start of this collector's life, milliseconds since the epoch; a restart gives a larger one."""
     sequence: int

@@ -5,9 +5,10 @@ from importlib import metadata
 
 import faust
 from faust.tables.recovery import Recovery
-from faust.transport import consumer
+from faust.transport import conductor, consumer
 from faust.transport.drivers import aiokafka as driver
 
+from missedcall_classifier.policy import Policy
 from missedcall_classifier.stream.app import make_app
 from missedcall_classifier.stream.eos import EosApp, EosConsumer, EosTransport, EosWorker
 from missedcall_classifier.stream.settings import ClassifierSettings
@@ -35,7 +36,7 @@ def test_partitions_are_taken_over_before_they_are_read():
 
 
 def test_the_app_uses_our_consumer():
-    app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))))
+    app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy())
 
     assert isinstance(app, EosApp)
     assert "_new_transport" in vars(faust.App)
@@ -53,3 +54,33 @@ def test_what_is_kept_of_acknowledged_offsets_is_where_we_forget_it():
 def test_a_worker_sets_up_its_log_where_we_prevent_it():
     assert "_setup_logging" in {name for kind in faust.Worker.__mro__ for name in vars(kind)}
     assert "_setup_logging" in vars(EosWorker)
+
+
+def test_a_worker_waits_at_its_end_only_where_we_prevent_it():
+    source = inspect.getsource(faust.Worker._shutdown_loop)
+
+    assert source.index("self._gather_futures()") < source.index("self._gather_all()")
+    assert source.index("self._gather_all()") < source.index("self._sentinel_task()")
+    assert {"_gather_all", "_sentinel_task", "_setup_logging"} < vars(EosWorker).keys()
+
+
+def test_each_record_is_handed_over_where_we_save_the_tasks():
+    source = " ".join(inspect.getsource(consumer.Consumer._drain_messages).split())
+
+    assert "await self.wait_first( callback(message), self.suspend_flow.wait() )" in source
+    assert "wait_first" in vars(EosConsumer)
+    assert "_topic_name_index" in inspect.getsource(conductor.Conductor.__init__)
+    assert "queue.full()" in inspect.getsource(conductor.ConductorCompiler.build)
+
+
+def test_the_name_of_a_worker_is_its_name_in_the_group():
+    kafka = KafkaSettings(bootstrap=("127.0.0.1:1",))
+
+    assert make_app(ClassifierSettings(kafka=kafka), Policy()).conf.consumer_group_instance_id is None
+    assert (
+        make_app(ClassifierSettings(kafka=kafka, worker="c-0"), Policy()).conf.consumer_group_instance_id
+        == "c-0"
+    )
+    assert "group_instance_id=conf.consumer_group_instance_id" in inspect.getsource(
+        driver.AIOKafkaConsumerThread._create_worker_consumer
+    )

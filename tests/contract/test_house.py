@@ -50,9 +50,11 @@ SHELLS = frozenset(
         "missedcall_common.kafka.client",
         "missedcall_common.kafka.topics",
         "missedcall_common.runtime.events",
+        "missedcall_common.runtime.health",
         "missedcall_common.runtime.reference",
         "missedcall_classifier.__main__",
         "missedcall_classifier.stream.app",
+        "missedcall_classifier.stream.audit_topics",
         "missedcall_classifier.stream.eos",
         "missedcall_classifier.stream.partitions",
         "missedcall_collector.__main__",
@@ -99,6 +101,7 @@ READERS = frozenset(
     {
         "missedcall_schemas.topics",
         "missedcall_common.runtime.settings",
+        "missedcall_classifier.policy_settings",
         "missedcall_collector.settings",
     }
 )

@@ -1,64 +1,26 @@
 """The classifier service on a real Kafka: what it publishes is what the cores say of the log, once."""
 
 import asyncio
-import uuid
+import time
 from collections import Counter
 
 import pytest
-from support import hep_calls
-from support.classifier_process import ClassifierProcess, Said, offline, values
+from support import hep_calls, kafka_log
+from support.chaos_oracle import behind
+from support.classifier_process import CRASHING, ClassifierProcess, Said, offline, values
 from support.collector_process import Topic
 
 from missedcall_collector.batching import Batcher
-from missedcall_common.kafka.__main__ import main as create_topics
 from missedcall_schemas.codec import encode_batch
 
 pytestmark = [pytest.mark.kafka]
 
 PARTITIONS = 4
-START_MS = 1_700_000_000_000
 
 
 @pytest.fixture
 def environment(kafka):
-    prefix = f"k{uuid.uuid4().hex[:8]}."
-    found = {
-        "MISSEDCALL_KAFKA_BOOTSTRAP": kafka.bootstrap,
-        "MISSEDCALL_KAFKA_PREFIX": prefix,
-        "MISSEDCALL_KAFKA_PARTITIONS": str(PARTITIONS),
-        "MISSEDCALL_KAFKA_REPLICAS": "1",
-        "MISSEDCALL_APPLICATION": f"{prefix}app",
-        "MISSEDCALL_SESSION_S": "6",
-    }
-    assert create_topics([], found) == 0
-    return found
-
-
-def batches(calls):
-    """Return partition and value of each record of a log that ends with ticks that end every call."""
-    batcher = Batcher("c1", 1, PARTITIONS, max_messages=10)
-    found = []
-    now_ms = START_MS
-    for message in hep_calls.in_time(calls, 50.0, START_MS):
-        now_ms = message.received_ms
-        found += batcher.add(message, now_ms)
-    for second in range(1, 400):
-        found += batcher.due(now_ms + second * 1000)
-    return [(partition, encode_batch(batch)) for partition, batch in found]
-
-
-async def publish(kafka, environment, records, pause_s=0.0):
-    from aiokafka import AIOKafkaProducer
-
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
-    await producer.start()
-    for number, (partition, value) in enumerate(records):
-        await producer.send(
-            f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions", value, partition=partition
-        )
-        if pause_s and number % 20 == 0:
-            await asyncio.sleep(pause_s)
-    await producer.stop()
+    return kafka_log.environment(kafka, PARTITIONS)
 
 
 def published(kafka, environment, isolation="read_committed"):
@@ -88,7 +50,7 @@ def assert_exact(kafka, environment):
 
 def test_facts_and_verdicts_are_those_of_the_log(kafka, environment):
     async def scenario():
-        await publish(kafka, environment, batches(200))
+        await kafka_log.publish(kafka, environment, kafka_log.records(200, PARTITIONS))
         async with ClassifierProcess(environment) as worker:
             await all_verdicts(kafka, environment, 200)
             assert await worker.terminate() == 0
@@ -98,10 +60,73 @@ def test_facts_and_verdicts_are_those_of_the_log(kafka, environment):
     assert_exact(kafka, environment)
 
 
+def test_a_worker_that_is_asked_to_end_commits_what_it_decided_and_prints_nothing(kafka, environment, capfd):
+    """`commit_s` is the longest there is: nothing but the end commits."""
+    source = f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions"
+    waiting = {**environment, "MISSEDCALL_COMMIT_S": "10"}
+
+    async def scenario():
+        async with ClassifierProcess(waiting) as worker:
+            await worker.event("state.loaded", PARTITIONS)
+            records = kafka_log.records(40, PARTITIONS)
+            await kafka_log.publish(kafka, environment, records)
+
+            def all_decided():
+                lines = worker.named("counters.reported")
+                return bool(lines) and lines[-1]["counts"].get("batches", 0) == len(records)
+
+            await worker.until(all_decided)
+            before = await asyncio.to_thread(
+                behind, kafka.bootstrap, source, waiting["MISSEDCALL_APPLICATION"]
+            )
+            assert await worker.terminate() == 0
+        return before
+
+    before = asyncio.run(scenario())
+
+    assert before > 0, "it committed before it was asked to end: this test shows nothing"
+    assert behind(kafka.bootstrap, source, waiting["MISSEDCALL_APPLICATION"]) == 0
+    assert_exact(kafka, environment)
+    assert "\x1b" not in capfd.readouterr().out
+
+
+def test_calls_end_by_time_although_every_collector_is_dead(kafka, environment):
+    """The collectors' last word is minutes old, and nothing of it ends a call."""
+    long_ago_ms = time.time_ns() // 1_000_000 - 300_000
+    batcher = Batcher("c1", 1, PARTITIONS)
+    rings = [
+        message
+        for message in hep_calls.in_time(8, 50.0, long_ago_ms)
+        if message.head.startswith((b"INVITE", b"SIP/2.0 180"))
+    ]
+    records = [
+        (partition, encode_batch(batch))
+        for partition, batch in [
+            *batcher.add_all(rings, long_ago_ms),
+            *batcher.flush(long_ago_ms + 1000),
+        ]
+    ]
+
+    async def scenario():
+        await kafka_log.publish(kafka, environment, records)
+        async with ClassifierProcess({**environment, "CHAOS_QUIET_S": "2"}, CRASHING) as worker:
+            await worker.event("state.loaded", PARTITIONS)
+            await all_verdicts(kafka, environment, 8)
+            assert await worker.terminate() == 0
+
+    asyncio.run(scenario())
+
+    log = Topic(kafka.bootstrap, f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions")
+    assert {batch.collector for batches in log.batches.values() for batch in batches} == {"c1", ""}
+    assert_exact(kafka, environment)
+
+
 @pytest.mark.slow
 def test_workers_that_are_killed_and_join_lose_nothing_and_repeat_nothing(kafka, environment):
     async def scenario():
-        publishing = asyncio.create_task(publish(kafka, environment, batches(600), 0.05))
+        publishing = asyncio.create_task(
+            kafka_log.publish(kafka, environment, kafka_log.records(600, PARTITIONS), 0.05)
+        )
         async with ClassifierProcess(environment) as first:
             await first.event("state.loaded", PARTITIONS)
             async with ClassifierProcess(environment) as second:

@@ -16,6 +16,7 @@ from support.collector_process import CollectorProcess, missing_numbers, read_to
 from missedcall_collector import hep
 from missedcall_collector.correlation import partition
 from missedcall_common.kafka.__main__ import main as create_topics
+from missedcall_schemas.codec import encode_batch
 
 pytestmark = [pytest.mark.kafka]
 
@@ -91,6 +92,19 @@ def test_every_message_arrives_once_in_order_on_the_partition_of_its_key(environ
         if messages
     } == {number: {number} for number in range(PARTITIONS)}
     assert [missing_numbers(batches) for batches in topic.batches.values()] == [0] * PARTITIONS
+
+
+@pytest.mark.parametrize(("compression", "share"), [("", (0.02, 0.4)), ("none", (1.0, 1.2))])
+def test_what_kafka_keeps_is_compressed_unless_asked_otherwise(kafka, environment, compression, share):
+    _, _, topic = asyncio.run(whole({**environment, "MISSEDCALL_COMPRESSION": compression}, "tcp"))
+
+    kept = sum(
+        log.stat().st_size for log in (kafka.folder / "data-1").glob(f"{topic_of(environment)}-*/*.log")
+    )
+    written = sum(
+        len(encode_batch(batch)) for batches in topic.batches.values() for batch in batches if batch.messages
+    )
+    assert share[0] < kept / written < share[1]
 
 
 def test_a_silent_partition_gets_ticks(environment):

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
@@ -13,13 +14,16 @@ from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
 from missedcall_schemas.codec import encode_missed_call, encode_verdict
 
+SERVICE = (sys.executable, "-m", "missedcall_classifier")
+CRASHING = (sys.executable, str(Path(__file__).with_name("crashing_classifier.py")))
+
 
 class ClassifierProcess(PipelineProcess):
     """One worker. Use as an async context manager; whatever happens inside, it does not outlive it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], command: Sequence[str] = SERVICE) -> None:
         super().__init__(
-            (sys.executable, "-m", "missedcall_classifier"),
+            command,
             {"PATH": os.environ["PATH"], "MISSEDCALL_REPORT_S": "0.3", **environment},
         )
 

@@ -6,15 +6,15 @@ import sys
 
 import uvloop
 
-from missedcall_common.kafka.client import KafkaUnusableError
+from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.plan import plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
-from missedcall_common.runtime.settings import SettingsError, from_environment
+from missedcall_common.runtime.settings import SettingsError
 
 from .stream.app import make_app
 from .stream.eos import EosWorker
-from .stream.settings import ClassifierSettings
+from .stream.settings import ClassifierSettings, load
 
 
 def main() -> int:
@@ -24,8 +24,9 @@ def main() -> int:
         0: ended in order. 1: it could not start. 2: the settings cannot be used. 70: a transaction failed.
     """
     try:
-        settings = from_environment(ClassifierSettings, os.environ)
-    except SettingsError as error:
+        settings, policy = load(os.environ)
+        connection(settings.kafka, "")  # looks into the files that it names
+    except (SettingsError, KafkaUnusableError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure()
@@ -36,15 +37,15 @@ def main() -> int:
         sys.stderr.write(f"missedcall_classifier: {error}\n")
         return 1
     uvloop.install()  # for the thread of Faust's consumer, too
-    worker = EosWorker(make_app(settings), loop=asyncio.new_event_loop(), quiet=True, redirect_stdouts=False)
+    worker = EosWorker(
+        make_app(settings, policy), loop=asyncio.new_event_loop(), quiet=True, redirect_stdouts=False
+    )
     worker.execute_from_commandline()
     return 0
 
 
 def check_topics(settings: ClassifierSettings) -> None:
     """Raise KafkaUnusableError unless every topic is there with our partition count."""
-    if settings.kafka.tls or settings.kafka.sasl_mechanism:
-        raise KafkaUnusableError("the classifier does not speak TLS or SASL to Kafka yet")
     wanted = plan(settings.kafka)
     with connected(settings.kafka, settings.application) as topics:
         found = topics.find(topic.name for topic in wanted)

@@ -8,7 +8,9 @@ Rule 1: the only clock is the collectors': a batch's `clock_ms`, and `received_m
         does not matter.
 Rule 2: the watermark is the slowest collector heard within `IDLE_COLLECTOR_S`: one that lags delays decisions
         and never falsifies them.
-Rule 3: a call is decided when nothing in it is open and it has settled; see `rules.WAITS`.
+Rule 3: a batch without a collector's name says that nothing comes any more: its clock passes collectors that
+        have been silent for `IDLE_COLLECTOR_S`, and holds nobody back.
+Rule 4: a call is decided when nothing in it is open and it has settled; see `rules.WAITS`.
 """
 
 import heapq
@@ -201,6 +203,8 @@ class Engine:
     def _begin(self, collector: str, incarnation: int, sequence: int, clock_ms: int) -> int:
         """Take note of a batch; return the clock of the slowest collector, which its messages do not pass."""
         meta = self._meta
+        if not collector:
+            return self._slowest(clock_ms, list(meta.clocks.values()))
         if collector not in meta.clocks:
             self._forget_collectors(clock_ms)
         known, expected = meta.sequences.get(collector, (incarnation, sequence))
@@ -209,7 +213,10 @@ class Engine:
             self.counts["gap"] += 1 if anew else sequence - expected
             meta.gaps = [*meta.gaps, clock_ms][-MAX_GAPS:]
         meta.sequences[collector] = (incarnation, sequence + 1)
-        others = [clock for name, clock in meta.clocks.items() if name != collector]
+        return self._slowest(clock_ms, [clock for name, clock in meta.clocks.items() if name != collector])
+
+    def _slowest(self, clock_ms: int, others: list[int]) -> int:
+        """Return the slowest clock among others' that are not idle; the latest if all are."""
         latest = max([clock_ms, *others])
         return min([clock for clock in others if clock >= latest - IDLE_COLLECTOR_S * 1000], default=latest)
 
@@ -224,7 +231,8 @@ class Engine:
     def _end(self, collector: str, clock_ms: int, slowest_ms: int, decisions: list[Decision]) -> None:
         """Let the clock of a batch end what is due."""
         meta = self._meta
-        meta.clocks[collector] = max(clock_ms, meta.clocks.get(collector, 0))
+        if collector:
+            meta.clocks[collector] = max(clock_ms, meta.clocks.get(collector, 0))
         meta.watermark_ms = max(meta.watermark_ms, min(clock_ms, slowest_ms))
         self._dirty[META] = None
         self._run_due(meta.watermark_ms, decisions)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.runtime.events import Event, configure, emit
+from missedcall_common.runtime.health import HealthError
 from missedcall_common.runtime.settings import SettingsError, from_environment
 
 from .binding import ListenError
@@ -38,7 +39,7 @@ def main() -> int:
     configure()
     try:
         asyncio.run(_run(settings))
-    except (ListenError, SpoolError, KafkaUnusableError, OSError, ValueError) as error:
+    except (ListenError, HealthError, SpoolError, KafkaUnusableError, OSError, ValueError) as error:
         emit(Event.SERVICE_FAILED, error)
         sys.stderr.write(f"missedcall_collector: {error}\n")
         return 1

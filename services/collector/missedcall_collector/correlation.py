@@ -1,8 +1,11 @@
 """The key by which messages of one call find each other, and so the partition that decides it.
 
-Rule 1: the key is made of one message alone, the same for every collector and after every restart.
+Rule 1: a leg has one key: what its first message that names another leg says, else its own Call-ID. A B2BUA names
+        the other leg in the INVITE alone, so its answers are told by the Call-ID, which is remembered.
 Rule 2: an identifier that an agent or proxy made to join legs beats the Call-ID; one that only looks so is
         worse than none, because it tears one leg apart.
+Rule 3: what is remembered is of this collector alone and gone with it: a leg whose INVITE another one saw, or an
+        earlier life, is torn apart. So all messages of a leg go to one collector.
 """
 
 import re
@@ -17,6 +20,10 @@ MAX_KEY: Final = 256
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_]{1,32}/.{1,200}-[0-9a-f]{8}(?:;[12])?\Z")
 """An Asterisk channel name, `PJSIP/alice-0000002a`: res_hep with `uuid_type = channel` puts it into 0x11. It
 names one side of one leg, and its first messages come without it."""
+
+MAX_LEGS: Final = 65_536
+"""Legs that named another one, remembered. Less: a leg that rings while so many others begin is torn apart.
+More: memory, 400 bytes each."""
 
 # Call-IDs without suffix; a call sends some 20 messages, so one in 20 is computed
 _REMEMBERED: Final = 16_384
@@ -90,6 +97,33 @@ def correlation_key(rules: CorrelationRules, head: bytes, call_id: str, joiner: 
         joiner: HEP's correlation id as `leg_joiner` leaves it.
     """
     return rules.stem(joiner or rules.header_value(head) or call_id)
+
+
+class LegKeys:
+    """The keys of one collector's messages.
+
+    Args:
+        rules: what this network's identifiers look like.
+        most: legs that are remembered.
+    """
+
+    def __init__(self, rules: CorrelationRules, most: int = MAX_LEGS) -> None:
+        self._rules = rules
+        self._most = most
+        self._named: dict[str, str] = {}
+        """By the Call-ID of a leg that named another one: its key. The oldest first."""
+
+    def key(self, head: bytes, call_id: str, joiner: str = "") -> str:
+        """Return the key of a message; see `correlation_key`."""
+        known = self._named.get(call_id) if self._named else None
+        if known is not None:
+            return known
+        key: str = correlation_key(self._rules, head, call_id, joiner)
+        if key != self._rules.stem(call_id):
+            if len(self._named) >= self._most:
+                del self._named[next(iter(self._named))]
+            self._named[call_id] = key
+        return key
 
 
 def partition(key: str, partitions: int) -> int:

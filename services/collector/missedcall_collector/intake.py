@@ -13,7 +13,7 @@ from typing import Final
 from missedcall_common.sip.peek import cut, cut_at, look
 from missedcall_schemas.records import SipMessage
 
-from .correlation import CorrelationRules, correlation_key, leg_joiner
+from .correlation import CorrelationRules, LegKeys, leg_joiner
 from .hep import SIP, Fields, HepError, HepLimitError, read
 from .sip_stream import split
 
@@ -47,7 +47,7 @@ CAUSES: Final = {
 
 
 class Intake:
-    """Stateless but for its counts.
+    """Stateless but for its counts and the keys of legs.
 
     Args:
         rules: how the correlation key is found.
@@ -57,7 +57,7 @@ class Intake:
 
     def __init__(self, rules: CorrelationRules | None = None, auth_keys: Collection[bytes] = ()) -> None:
         self.counts: Counter[str] = Counter()
-        self._rules = rules or CorrelationRules()
+        self._keys = LegKeys(rules or CorrelationRules())
         self._auth_keys = tuple(auth_keys)
 
     def accept(self, auth_keys: Collection[bytes]) -> None:
@@ -131,7 +131,7 @@ class Intake:
             return None
         head = cut_at(payload, end, body_at) if end >= 0 else cut(payload)
         joiner = leg_joiner(correlation_id, call_id) if correlation_id else ""
-        key = correlation_key(self._rules, head, call_id, joiner)
+        key = self._keys.key(head, call_id, joiner)
         return SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)
 
     def _knows(self, key: bytes) -> bool:

@@ -81,7 +81,14 @@ class Publisher:
     """One topic, one thread, one client at a time."""
 
     def __init__(
-        self, settings: KafkaSettings, topic: str, client_id: str, memory: int, spool: Spool | None
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        client_id: str,
+        memory: int,
+        spool: Spool | None,
+        *,
+        compression: str = "none",
     ) -> None:
         """Prepare.
 
@@ -91,14 +98,18 @@ class Publisher:
             client_id: our name in the brokers' logs and quotas.
             memory: bytes that may wait in memory; more only costs what the owner does about `backlog`.
             spool: the disk, if there is one; closed at the end.
+            compression: of what Kafka keeps: `none` or `zstd`.
         """
         self.counts: Counter[str] = Counter()
         """`published` messages and `published-batches`, `spooled` messages, `dropped.refused`, `dropped.unsent`."""
         self.failed: KafkaUnusableError | None = None
         """Why it cannot go on, if so; it has ended then."""
+        self.alive_at = time.monotonic()
+        """When the thread last went round."""
         self._settings = settings
         self._topic = topic
         self._client_id = client_id
+        self._compression = None if compression == "none" else compression
         self._spool_from = int(memory * SPOOL_SHARE)
         self._under_way_limit = min(UNDER_WAY, int(memory * UNDER_WAY_SHARE))
         self._spool = spool
@@ -155,6 +166,7 @@ class Publisher:
     def _work(self) -> None:
         try:
             while not self._over():
+                self.alive_at = time.monotonic()
                 self._stay_connected()
                 self._use_disk()
                 self._send_some()
@@ -219,6 +231,7 @@ class Publisher:
         producer = KafkaProducer(
             **connection(self._settings, self._client_id),
             acks="all",
+            compression_type=self._compression,
             enable_idempotence=True,
             linger_ms=LINGER_MS,
             batch_size=REQUEST_BYTES // 8,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.health import Health
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch
 
@@ -28,6 +29,9 @@ from .spool import Spool
 STOP_S = 15.0
 """To publish the rest. Less: what Kafka would have taken goes to disk, or is lost. More: Kubernetes kills us, 30 s
 after it asked."""
+HANGS_S = 60.0
+"""Without a sign of the publisher's thread. Less: a slow disk, on which it waits, restarts us. More: so much longer
+nothing is published."""
 LOOK_S = 0.2
 """Between two looks whether the publisher has failed."""
 ALLOCATIONS = 20_000
@@ -52,7 +56,12 @@ class Service:
             else None
         )
         self._publisher = Publisher(
-            kafka, name_of("sip-transactions", kafka), f"missedcall-{listen.collector}", memory, spool
+            kafka,
+            name_of("sip-transactions", kafka),
+            f"missedcall-{listen.collector}",
+            memory,
+            spool,
+            compression=settings.compression,
         )
         rules = CorrelationRules(settings.correlation_headers, settings.call_id_suffixes)
         self._collecting = Collecting(
@@ -63,6 +72,8 @@ class Service:
             partitions=kafka.partitions,
             relay=settings.relay,
         )
+        self._health = Health(settings.health, live=self._live, ready=self._ready)
+        self._listening = False
         self._stopping = asyncio.Event()
         self._said: Counter[str] = Counter()
 
@@ -70,16 +81,18 @@ class Service:
         """Work until a signal, then end in order.
 
         Raises:
-            ListenError: a listener cannot start.
+            ListenError, HealthError: a listener cannot start.
             KafkaUnusableError: the topic must not be written to.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         began = time.monotonic()
+        await self._health.start()
         for transport, address, buffer in await self._collecting.start():
             emit(Event.LISTENER_OPENED, transport=transport, port=address.port, bytes=buffer)
         self._publisher.start()
+        self._listening = True
         emit(
             Event.SERVICE_STARTED,
             version=metadata.version("missedcall-collector"),
@@ -90,8 +103,10 @@ class Service:
         gc.freeze()  # what is here now stays: it is not looked at again
         gc.set_threshold(ALLOCATIONS, 10, 10)
         await self._work()
+        self._listening = False
         await self._collecting.stop()
         await asyncio.to_thread(self._publisher.stop, STOP_S)
+        await self._health.stop()
         self._say()
         if self._publisher.failed is not None:
             raise self._publisher.failed
@@ -107,6 +122,16 @@ class Service:
                 if time.monotonic() >= say_at:
                     say_at = time.monotonic() + self._settings.report_s
                     self._say()
+
+    def _live(self) -> str:
+        hangs = self._listening and time.monotonic() > self._publisher.alive_at + HANGS_S
+        return "the publisher hangs" if hangs else ""
+
+    def _ready(self) -> str:
+        if not self._listening:
+            return "not listening"
+        full = self._publisher.backlog > self._settings.listen.queue_mb * 1_000_000 / 2
+        return "memory is half full: Kafka does not take what comes" if full else ""
 
     def _hand_on(self, partition: int, batch: CaptureBatch) -> None:
         self._publisher.offer(partition, codec.encode_batch(batch), len(batch.messages))

@@ -1,10 +1,11 @@
 """What the collector service is told: where to listen, where Kafka is, what to do while it is away."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from missedcall_common.kafka.settings import KafkaSettings
+from missedcall_common.runtime.settings import HealthAddress
 
 from .settings import ListenSettings
 
@@ -33,6 +34,9 @@ class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     listen: ListenSettings = ListenSettings()
     spool: SpoolSettings = SpoolSettings()
 
+    compression: Literal["none", "zstd"] = "zstd"
+    """Of what is published. none: ten times the bytes for brokers and network, and 1 us less per message."""
+
     relay: Relayed = ""
     """Where every received frame is sent on to, unchanged: another receiver, as Homer's; empty: nowhere."""
 
@@ -42,5 +46,7 @@ class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     call_id_suffixes: tuple[str, ...] = (r"_b2b-\d+", r"_pbx-\d+")
     """Regular expressions of what a B2BUA appends to the A-leg's Call-ID; as above."""
 
+    health: HealthAddress = ""
+    """Where /livez and /readyz are answered; empty: nowhere."""
     report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     """Between two lines of counters."""

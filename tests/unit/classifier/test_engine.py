@@ -2,10 +2,10 @@
 
 from msgspec.msgpack import decode
 from msgspec.structs import replace
-from support.decide import captured, feed, rows_of, tick
+from support.decide import captured, feed, rows_of, tick, verdicts
 
 from missedcall_classifier.decision import Meta
-from missedcall_classifier.engine import META, Engine
+from missedcall_classifier.engine import IDLE_COLLECTOR_S, META, Engine
 from missedcall_classifier.policy import Policy
 from missedcall_schemas.records import CaptureBatch
 
@@ -71,3 +71,23 @@ def test_a_collector_that_comes_back_within_a_day_is_known_and_what_it_lost_is_a
     ticked(engine, "old", 3, 2 * DAY_MS)
 
     assert engine.counts["gap"] == 2
+
+
+def test_a_batch_of_nobody_ends_calls_of_collectors_that_are_silent_and_of_no_other():
+    engine = Engine(Policy())
+    feed(engine, captured(CANCELLED))
+
+    assert verdicts(tick(engine, 9.42 + IDLE_COLLECTOR_S - 1, "")) == []
+    assert len(verdicts(tick(engine, 9.42 + IDLE_COLLECTOR_S + 1, ""))) == 1
+
+
+def test_a_batch_of_nobody_leaves_no_trace_that_holds_collectors_back_or_marks_calls_blind():
+    engine = Engine(Policy())
+    feed(engine, captured(CANCELLED))
+    for at_s in range(60, 100):
+        tick(engine, at_s, "")
+    clock_ms = engine.clock_ms
+    engine.feed(CaptureBatch("collector-2", 1, 0, clock_ms + 1000))
+
+    assert engine.clock_ms == clock_ms + 1000
+    assert engine.counts["gap"] == 0

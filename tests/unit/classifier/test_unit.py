@@ -12,7 +12,7 @@ from support.classifier_process import offline
 from missedcall_classifier import engine
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.rows import StateError
-from missedcall_classifier.stream.unit import FORMAT, NEXT, POISON, Format, Unit
+from missedcall_classifier.stream.unit import FORMAT, NEXT, POISON, Format, PassedOverError, Unit
 from missedcall_schemas.codec import decode_message, encode_batch
 
 LOG = list(hep_calls.batches(40, 20.0))
@@ -70,6 +70,24 @@ def test_a_record_that_is_delivered_again_changes_nothing():
 
     assert not unit.feed(0, encode_batch(LOG[0]))
     assert not unit.pending
+
+
+def test_a_record_before_which_others_were_not_delivered_is_not_decided():
+    store = Store()
+    unit = store.unit()
+    unit.feed(0, encode_batch(LOG[0]))
+
+    with pytest.raises(PassedOverError, match="offset 2 was delivered, expected 1"):
+        unit.feed(2, encode_batch(LOG[2]))
+
+    assert unit.next == 1
+    assert unit.feed(1, encode_batch(LOG[1]))
+
+
+def test_a_log_whose_begin_was_deleted_is_decided_from_where_it_begins():
+    store = Store()
+
+    assert store.unit().feed(17, encode_batch(LOG[17]))
 
 
 def test_a_record_that_is_no_batch_is_set_aside_and_the_rest_decided():

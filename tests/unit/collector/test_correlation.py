@@ -3,7 +3,7 @@
 import pytest
 from support.captures import invite
 
-from missedcall_collector.correlation import CorrelationRules, correlation_key, leg_joiner, partition
+from missedcall_collector.correlation import CorrelationRules, LegKeys, correlation_key, leg_joiner, partition
 
 RULES = CorrelationRules(("X-CID", "x-call-id"), (r"_b2b-\d+", r"_pbx-\d+"))
 
@@ -78,3 +78,28 @@ def test_another_correlation_id_joins():
 
 def test_partitions_are_those_of_zlibs_crc32():
     assert [partition(name, 48) for name in ("", "a", "call-1@example.com", "ü")] == [0, 3, 22, 37]
+
+
+def test_a_leg_keeps_the_key_that_its_invite_named():
+    keys = LegKeys(RULES)
+
+    named = keys.key(invite("leg-b", "X-CID: leg-a"), "leg-b")
+    later = [keys.key(invite("leg-b"), "leg-b"), keys.key(invite("leg-b", "X-CID: leg-c"), "leg-b")]
+    others = [keys.key(invite(name), name) for name in ("leg-a", "leg-c")]
+
+    assert [named, *later] == ["leg-a"] * 3
+    assert others == ["leg-a", "leg-c"]
+
+
+def test_a_leg_keeps_the_key_that_its_agent_named():
+    keys = LegKeys(RULES)
+
+    assert [keys.key(invite("leg-b"), "leg-b", joiner) for joiner in ("corr", "")] == ["corr", "corr"]
+
+
+def test_of_too_many_legs_the_oldest_are_forgotten():
+    keys = LegKeys(RULES, most=2)
+    for leg in ("b", "c", "d"):
+        keys.key(invite(leg, "X-CID: a"), leg)
+
+    assert [keys.key(invite(leg), leg) for leg in ("b", "c", "d")] == ["b", "a", "a"]

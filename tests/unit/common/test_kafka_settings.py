@@ -43,6 +43,25 @@ def test_the_password_is_read_from_its_file(tmp_path):
     assert arguments["sasl_plain_password"] == "s3cret"
 
 
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"TLS_CA_FILE": "/nowhere/ca.pem"}, r"kafka\.tls_ca_file = '/nowhere/ca\.pem': No such file"),
+        ({"TLS_CA_FILE": "empty"}, r"kafka\.tls_ca_file = .*expected certificates in PEM"),
+        (
+            {"TLS_CERT_FILE": "empty", "TLS_KEY_FILE": "empty"},
+            r"kafka\.tls_cert_file = .*expected certificates",
+        ),
+    ],
+)
+def test_a_file_for_tls_that_cannot_be_used_is_named(tmp_path, variables, says):
+    (tmp_path / "empty").write_text("nothing\n")
+    found = {name: str(tmp_path / value) if value == "empty" else value for name, value in variables.items()}
+
+    with pytest.raises(SettingsError, match=says):
+        connection(read(TLS="true", **found), "me")
+
+
 def test_without_the_compiled_checksum_nothing_starts(monkeypatch):
     monkeypatch.setattr(util, "crc32c_c", None)
 

@@ -40,7 +40,9 @@ def test_help_lists_every_command():
     done = missedcall("--help")
 
     assert done.returncode == 0
-    assert all(f"\n    {name} " in done.stdout for name in ("replay", "explain", "run", "send", "demo"))
+    assert all(
+        f"\n    {name} " in done.stdout for name in ("replay", "explain", "run", "send", "audit", "demo")
+    )
 
 
 def test_it_knows_its_version():
@@ -73,7 +75,8 @@ def test_python_m_is_the_same_command():
         ("send", "x.pcap", "--to", "udp://127.0.0.1:9060", "--rate", "nan"),
         ("send", "x.pcap", "--to", "udp://127.0.0.1:9060", "--rate", "5", "--speed", "2"),
         ("demo", "x.pcap"),
-        ("audit",),
+        ("audit", "--boot", "127.0.0.1:9092"),
+        ("redrive",),
     ],
 )
 def test_bad_usage_is_exit_2_and_said_on_standard_error(words, capsys):

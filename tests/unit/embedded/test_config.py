@@ -5,8 +5,9 @@ import pytest
 from msgspec.structs import fields
 
 from missedcall_classifier.policy import Policy
+from missedcall_classifier.policy_settings import POLICY_CHECKS
 from missedcall_common.runtime.expected import settings_struct
-from missedcall_embedded.config import POLICY_CHECKS, Config, ConfigError, Document, load, parse, reference
+from missedcall_embedded.config import Config, ConfigError, Document, load, parse, reference
 from missedcall_embedded.store import Keep
 
 HERE = Path("missedcall.toml")

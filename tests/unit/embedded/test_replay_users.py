@@ -2,7 +2,7 @@
 
 import pytest
 
-from missedcall_embedded.policy_input import InputError, read_users
+from missedcall_classifier.policy_settings import UsersError, read_users
 
 
 def users(tmp_path, text):
@@ -55,17 +55,17 @@ def test_an_address_is_read_as_the_records_write_it(tmp_path, line, address):
     ],
 )
 def test_an_error_names_file_and_line(tmp_path, line):
-    with pytest.raises(InputError, match=r"users\.txt:2: .* is no address of record; expected sip:user@host"):
+    with pytest.raises(UsersError, match=r"users\.txt:2: .* is no address of record; expected sip:user@host"):
         users(tmp_path, f"# first\n{line}\n")
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nobody\.txt: No such file"):
+    with pytest.raises(UsersError, match=r"nobody\.txt: No such file"):
         read_users(tmp_path / "nobody.txt")
 
 
 def test_bytes_that_are_no_text_are_an_error_of_their_line(tmp_path):
     (tmp_path / "users.txt").write_bytes(b"sip:b\xff\xfeb@example.com\n")
 
-    with pytest.raises(InputError, match=r"users\.txt:1: "):
+    with pytest.raises(UsersError, match=r"users\.txt:1: "):
         read_users(tmp_path / "users.txt")

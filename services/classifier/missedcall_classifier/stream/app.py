@@ -1,41 +1,91 @@
-"""The Faust application: one topic, one agent, one timer.
+"""The Faust application: one topic, one agent, two timers.
 
 Rule 1: the agent hands a record to its unit and does nothing else; see `eos`, rule 1.
 """
 
+import time
 from typing import Any
 
 import faust
+from faust.types import TP
 
+from missedcall_classifier.policy import Policy
+from missedcall_common.kafka.client import login_of, security_protocol, tls_context
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.health import Health
 
 from .eos import EosApp
 from .partitions import KafkaPartitions
+from .progress import Position, Progress
 from .settings import ClassifierSettings
 
 BUFFERED = 4_096
 """Batches that wait in memory. Faust sleeps for a second when it is full. More: memory, 50 kB each."""
+TICK_S = 1.0
+"""Between two looks for silent partitions, and two batches that say that time goes on, as of collectors."""
 FETCH_BYTES = 1_048_576
 """Of one partition at once, and so what a worker holds of each."""
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the arguments that all clients of aiokafka have in common."""
-    return {"bootstrap_servers": list(settings.bootstrap)}
+    """Return the arguments that all clients of aiokafka have in common.
+
+    Raises:
+        SettingsError: a file for TLS or the password's cannot be used.
+    """
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": list(settings.bootstrap),
+        "security_protocol": security_protocol(settings),
+        "ssl_context": tls_context(settings),
+    }
+    if (login := login_of(settings)) is not None:
+        arguments |= {
+            "sasl_mechanism": login.mechanism,
+            "sasl_plain_username": login.username,
+            "sasl_plain_password": login.password,
+        }
+    return arguments
 
 
-def make_app(settings: ClassifierSettings) -> EosApp:
+def credentials(settings: KafkaSettings) -> faust.SSLCredentials | faust.SASLCredentials | None:
+    """Return the same as Faust wants it; None for a plain connection.
+
+    Raises:
+        SettingsError: a file for TLS or the password's cannot be used.
+    """
+    context = tls_context(settings)
+    if (login := login_of(settings)) is not None:
+        return faust.SASLCredentials(
+            username=login.username, password=login.password, mechanism=login.mechanism, ssl_context=context
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
     """Return the application; nothing is connected before its worker starts."""
     kafka = settings.kafka
     source = name_of("sip-transactions", kafka)
-    partitions = KafkaPartitions(settings, connection(kafka))
+    partitions = KafkaPartitions(settings, policy, connection(kafka))
+    progress = Progress()
+
+    def live() -> str:
+        ends = {number: app.consumer.highwater(TP(source, number)) or 0 for number in partitions.units}
+        at = {number: Position(unit.next, ends[number]) for number, unit in partitions.units.items()}
+        stalled = progress.stalled(time.monotonic(), at)
+        return f"partition {stalled[0]} stands still" if stalled else ""
+
+    def ready() -> str:
+        return "" if partitions.ready else "partitions are not loaded"
+
     app = EosApp(
         settings.application,
         source=source,
         partitions=partitions,
+        health=Health(settings.health, live=live, ready=ready),
         broker=[f"kafka://{broker}" for broker in kafka.bootstrap],
+        broker_credentials=credentials(kafka),
         value_serializer="raw",
         key_serializer="raw",
         store="memory://",
@@ -51,6 +101,7 @@ def make_app(settings: ClassifierSettings) -> EosApp:
         broker_rebalance_timeout=30.0,
         broker_request_timeout=max(30.0, settings.session_s + 5),
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker or None,
         consumer_max_fetch_size=FETCH_BYTES,
         worker_redirect_stdouts=False,
     )
@@ -60,14 +111,12 @@ def make_app(settings: ClassifierSettings) -> EosApp:
     async def classify(stream: faust.StreamT[Any]) -> None:
         async for event in stream.events():
             message: Any = event.message
-            try:
-                partitions.units[message.partition].feed(message.offset, message.value)
-            except Exception as error:  # noqa: BLE001 - Faust would take the record for done
-                partitions.fail(message.partition, error)
+            partitions.feed(message.partition, message.offset, message.value)
 
     async def report() -> None:
         open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())
         emit(Event.COUNTERS_REPORTED, counts=dict(partitions.counts), open_calls=open_calls)
 
+    app.timer(interval=TICK_S, name="clock")(partitions.let_time_go_on)
     app.timer(interval=settings.report_s, name="report")(report)
     return app

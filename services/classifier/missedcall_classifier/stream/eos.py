@@ -12,6 +12,7 @@ Rule 4: the private names of Faust that this module uses are held in place by `t
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.health import Health, HealthError
 
 CRASHED = 70
 """Exit status after a transaction that failed."""
@@ -36,7 +38,25 @@ class Partitions:
 
 
 class EosConsumer(driver.Consumer):
-    """Commits by transaction."""
+    """Commits by transaction, and hands records over without a task for each."""
+
+    async def wait_first(self, *waiting: Any, **limits: Any) -> Any:
+        """Wait for the first of several; where that is a record that nothing holds up, hand it over.
+
+        `_drain_messages` waits here for each record: (its delivery, the end of the flow). Faust makes four tasks of
+        that; a delivery that need not wait takes none.
+        """
+        if len(waiting) == 2 and asyncio.iscoroutine(waiting[1]) and self._flows():
+            delivery, end_of_flow = waiting
+            end_of_flow.close()  # it has not begun
+            return await delivery
+        return await super().wait_first(*waiting, **limits)
+
+    def _flows(self) -> bool:
+        app: Any = self.app
+        if self.suspend_flow.is_set() or not app.flow_control.is_active():
+            return False
+        return not any(channel.queue.full() for channel in app.topics._topic_name_index[app.source])  # noqa: SLF001
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         """Commit; called by the timer, before partitions are given away, and at the end."""
@@ -67,20 +87,40 @@ class EosTransport(driver.Transport):
 class EosApp(faust.App):
     """A Faust app whose commits are transactions."""
 
-    def __init__(self, *args: Any, source: str, partitions: Partitions, **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, source: str, partitions: Partitions, health: Health, **settings: Any
+    ) -> None:
         """Prepare.
 
         Args:
             args: as of a Faust app.
             source: full name of the topic that is read.
             partitions: what to do about them.
+            health: who answers for us, from before the state is read.
             settings: as of a Faust app.
         """
         self.source = source
         self.partitions = partitions
+        self.health = health
         super().__init__(*args, **settings)
         # Sent after an assignment, before Faust seeks and reads.
         self.on_rebalance_complete.connect(self._take_over)
+
+    async def on_first_start(self) -> None:
+        """Answer probes before anything that takes long."""
+        await super().on_first_start()
+        try:
+            await self.health.start()
+        except HealthError as error:  # Faust would log its own trace and hide ours
+            emit(Event.SERVICE_FAILED, error)
+            sys.stderr.write(f"missedcall_classifier: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
+
+    async def on_stop(self) -> None:
+        """Answer no more."""
+        await self.health.stop()
+        await super().on_stop()
 
     def _new_transport(self) -> EosTransport:
         return EosTransport(self.conf.broker_consumer, self)
@@ -94,10 +134,24 @@ class EosApp(faust.App):
 
 
 class EosWorker(faust.Worker):
-    """A Faust worker that leaves our log alone."""
+    """A Faust worker that leaves our log alone, draws nothing, and ends when there is nothing left to do."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        """Prepare as a Faust worker does."""
+        super().__init__(*args, **settings)
+        self.spinner = None
 
     def _setup_logging(self) -> None:
         """Do nothing: the log is set up already, and its lines are JSON."""
+
+    def _gather_all(self) -> None:
+        """Cancel what is left. All that counts is committed; Faust would wait for a second first."""
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+
+    async def _sentinel_task(self) -> None:
+        """Let the cancelled see it; Faust sleeps for another second."""
+        await asyncio.sleep(0)
 
 
 def crash(error: BaseException) -> NoReturn:

@@ -2,24 +2,31 @@
 
 Rule 1: the transactional id is the application and the source partition, never the worker: taking it fences
         whoever had the partition.
-Rule 2: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
+Rule 2: a batch that says that time goes on is no part of a transaction: it is read like any other.
+Rule 3: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
         transaction is refused and the process ends.
 """
 
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
+from missedcall_schemas.codec import encode_batch
+from missedcall_schemas.records import CaptureBatch
 
 from .eos import Partitions, crash
 from .settings import ClassifierSettings
-from .unit import POISON, Unit
+from .silence import UNBROKEN_S, Silence
+from .unit import POISON, PassedOverError, Unit
 
 TRANSACTION_MS = 30_000
 """A transaction that is open for longer is aborted by Kafka. More: readers wait for as long after a crash."""
@@ -29,15 +36,19 @@ BATCH_BYTES = 262_144
 class KafkaPartitions(Partitions):
     """Units and their producers, by partition."""
 
-    def __init__(self, settings: ClassifierSettings, connection: dict[str, Any]) -> None:
+    def __init__(self, settings: ClassifierSettings, policy: Policy, connection: dict[str, Any]) -> None:
         """Prepare; nothing is connected.
 
         Args:
             settings: of the service.
+            policy: how to decide.
             connection: arguments that all clients of aiokafka have in common.
         """
         self.units: dict[int, Unit] = {}
+        self.ready = False
+        """Whether all that is assigned to us is loaded; that may be nothing."""
         self._settings = settings
+        self._policy = policy
         self._connection = connection
         self._producers: dict[int, AIOKafkaProducer] = {}
         self._names = {
@@ -45,7 +56,10 @@ class KafkaPartitions(Partitions):
             for topic in ("sip-transactions", "call-state", "missed-calls", "call-verdicts", "dead-letters")
         }
         self._left: Counter[str] = Counter()
+        self._closing: set[asyncio.Future[None]] = set()
         self._committing = asyncio.Lock()
+        self._silence = Silence()
+        self._clock: tuple[AIOKafkaConsumer, AIOKafkaProducer] | None = None
         self._failing: asyncio.Future[None] | None = None
 
     @property
@@ -56,13 +70,58 @@ class KafkaPartitions(Partitions):
             own += unit.counts + unit.engine.counts
         return own
 
+    def feed(self, partition: int, offset: int, value: bytes) -> None:
+        """Decide a record of the source; one of a partition that is not ours any more is its owner's to decide."""
+        unit = self.units.get(partition)
+        if unit is None:
+            return
+        try:
+            unit.feed(offset, value)
+        except PassedOverError as error:
+            crash(error)
+        except Exception as error:  # noqa: BLE001 - Faust would take the record for done
+            self._fail(partition, error)
+
+    async def let_time_go_on(self) -> None:
+        """Write a batch without messages where all collectors have been silent for long; call each second."""
+        quiet = self._silence.quiet({number: unit.heard for number, unit in self.units.items()})
+        if quiet:
+            with suppress(
+                KafkaError, TimeoutError
+            ):  # Kafka is away: nothing was seen, and that is no silence
+                async with asyncio.timeout(UNBROKEN_S):
+                    await self._let_time_go_on(quiet)
+
+    async def _let_time_go_on(self, quiet: list[int]) -> None:
+        source = self._names["sip-transactions"]
+        asking, telling = await self._clock_clients()
+        where = [TopicPartition(source, partition) for partition in quiet]
+        ends = await asking.end_offsets(where)
+        now_s, tick = time.monotonic(), CaptureBatch("", 0, 0, time.time_ns() // 1_000_000)
+        for partition, end in ((each.partition, end) for each, end in ends.items()):
+            unit = self.units.get(partition)
+            if unit is not None and self._silence.looked(partition, now_s, empty=end <= unit.next):
+                await telling.send_and_wait(source, encode_batch(tick), partition=partition)
+
+    async def _clock_clients(self) -> tuple[AIOKafkaConsumer, AIOKafkaProducer]:
+        if self._clock is None:
+            asking = AIOKafkaConsumer(**self._connection, enable_auto_commit=False)
+            telling = AIOKafkaProducer(**self._connection, enable_idempotence=True, linger_ms=0)
+            await asking.start()
+            await telling.start()
+            self._clock = asking, telling
+        return self._clock
+
     async def take_over(self, assigned: set[int]) -> None:
         """Give away what is not ours any more; fence and load what is new."""
-        for partition in self.units.keys() - assigned:
-            await self._give_away(partition)
-        for partition in [number for number, unit in self.units.items() if unit.pending]:
-            await self._give_away(partition)
+        self.ready = False
+        async with self._committing:  # a transaction that has begun keeps its producer to its end
+            for partition in self.units.keys() - assigned:
+                await self._give_away(partition)
+            for partition in [number for number, unit in self.units.items() if unit.pending]:
+                await self._give_away(partition)
         await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
+        self.ready = True
 
     async def commit(self) -> dict[int, int]:
         """Commit each unit that has something, each in a transaction of its own."""
@@ -77,7 +136,7 @@ class KafkaPartitions(Partitions):
                 unit.committed = turn.next
             return {number: turn.next for number, _, turn in turns}
 
-    def fail(self, partition: int, error: Exception) -> None:
+    def _fail(self, partition: int, error: Exception) -> None:
         """Note in the state on which record we failed, so that the next life takes care, and end this one."""
         offset = self.units[partition].poisoned
         emit(Event.RECORD_REFUSED, error, topic="sip-transactions", partition=partition, offset=offset or 0)
@@ -98,7 +157,16 @@ class KafkaPartitions(Partitions):
     async def _give_away(self, partition: int) -> None:
         unit = self.units.pop(partition)
         self._left += unit.counts + unit.engine.counts
-        await self._producers.pop(partition).stop()
+        self._close(self._producers.pop(partition))
+
+    def _close(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+        """Close a client that has nothing to do any more, beside us: over TLS that takes 30 s as a rule.
+
+        Its connections wait for the broker's own farewell (asyncio's ssl_shutdown_timeout), which does not come.
+        """
+        closing = asyncio.ensure_future(client.stop())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _load(self, partition: int) -> None:
         began = time.monotonic()
@@ -113,7 +181,7 @@ class KafkaPartitions(Partitions):
         self._producers[partition] = producer
         rows = await self._rows(partition)
         settings = self._settings
-        unit = Unit(settings.decide, settings.kafka.partitions, rows.items(), settings.source)
+        unit = Unit(self._policy, settings.kafka.partitions, rows.items(), settings.source)
         self.units[partition] = unit
         emit(
             Event.STATE_LOADED,
@@ -148,7 +216,7 @@ class KafkaPartitions(Partitions):
                         else:
                             rows[key] = record.value
         finally:
-            await consumer.stop()
+            self._close(consumer)
         return rows
 
     async def _transaction(self, partition: int, turn: Any) -> None:

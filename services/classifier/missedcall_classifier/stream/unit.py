@@ -5,7 +5,8 @@ Rule 1: what is published, the state rows, and the position are taken together (
 Rule 2: the position in the state is the truth. A record before it was decided already, whoever delivers it again.
 Rule 3: a record on which our own code fails is noted in the state, and nothing else of it; who loads the state next
         decides it with care: the messages that make it fail are set aside, the rest of the record is decided.
-Rule 4: state of another partition count or another hash of the key is refused: its calls belong elsewhere.
+Rule 4: between two records nothing is passed over; where the log begins is for Kafka to say.
+Rule 5: state of another partition count or another hash of the key is refused: its calls belong elsewhere.
 """
 
 import base64
@@ -33,6 +34,10 @@ POISON = "__poison__"
 """Row of `call-state`: the offset of a record on which a worker has failed."""
 HASH = "crc32"
 """How the collector chooses the partition of a key."""
+
+
+class PassedOverError(Exception):
+    """Records were not delivered that come before the one that was; a restart reads them."""
 
 
 class Format(Struct, frozen=True):
@@ -97,8 +102,11 @@ class Unit:
         self.next = self.committed = 0
         self.counts: Counter[str] = Counter()
         """`batches`, `accepted` messages, `verdicts`, `undecidable` records and messages."""
+        self._begun = False  # whether a record was decided since the state was taken up
         self.poisoned: int | None = None
         """Offset of the record on which we failed; from there on the unit is not to be used."""
+        self.heard = 0
+        """Batches of collectors."""
         self._policy = policy
         self._careful_at: int | None = None
         self._rows: dict[str, bytes] = {}  # the state as of `next`, kept only until `_careful_at`
@@ -119,9 +127,15 @@ class Unit:
         """Decide a record of the source; return False if it was decided before, or cannot be by this unit.
 
         Whatever else our own code raises leaves the unit `poisoned`.
+
+        Raises:
+            PassedOverError: a record before it was not delivered.
         """
         if offset < self.next or self.poisoned is not None:
             return False
+        if offset > self.next and self._begun:  # the first may be: Kafka deletes what is old
+            raise PassedOverError(f"offset {offset} was delivered, expected {self.next}")
+        self._begun = True
         try:
             batch = codec.decode_batch(value)
         except CodecError as error:
@@ -136,6 +150,7 @@ class Unit:
                     self._keep_rows()
             self.poisoned = None
             self.counts["batches"] += 1
+            self.heard += bool(batch.collector)
             self.counts["accepted"] += len(batch.messages)
         self.next = offset + 1
         return True

@@ -44,6 +44,7 @@ class Event(StrEnum):
     COUNTERS_REPORTED = "counters.reported", INFO, "Totals since the start: every minute, and at the end"
     POLICY_CHANGED = "policy.changed", WARNING, "Open calls were begun under another policy than they end"
 
+    HEALTH_OPENED = "health.opened", INFO, "Answers /livez and /readyz on this port"
     LISTENER_OPENED = "listener.opened", INFO, "Takes HEP on this transport and port"
     LISTENER_CLOSED = "listener.closed", INFO, "Takes no more HEP there"
     CONNECTION_REFUSED = "connection.refused", WARNING, "A sender was turned away: limit, allow list or TLS"

@@ -11,15 +11,25 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields, replace
 
 from .expected import expected, is_list, settings_struct
 
 PREFIX = "MISSEDCALL_"
+
+_PORT = r"(?:\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+HealthAddress = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):{_PORT})?$",
+        description="HOST:PORT, IPv6 in brackets, port 0 for any free one",
+    ),
+]
+"""Where probes are answered (`health`); "" for nowhere."""
 
 _SECRET = re.compile(r"(?:^|_)(?:password|passwd|secret|token|credentials?)$")
 _SERVICE_LINK = re.compile(r"_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_\w+)?)$")
