@@ -185,6 +185,12 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stop_s: Seconds = 10.0
     """How long a stop waits for deliveries on their way; what is left is uncertain at the next start."""
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels that are on."""
+        targets = {"smtp": self.smtp.host, "ews": self.ews.url, "webhook": self.webhook.url}
+        return tuple(name for name, target in targets.items() if target)
+
 
 class Problem(NamedTuple):
     """A setting that cannot be."""

@@ -51,12 +51,14 @@ def wrong(text):
 
 def test_nothing_said_means_that_nothing_is_sent():
     assert ways_of(NotifierSettings(), SystemClock()) == []
+    assert NotifierSettings().channels == ()
 
 
 def test_all_channels_can_be_on():
     ways = ways_of(read(GOOD), SystemClock())
 
     assert [(way.channel.name, way.concurrency) for way in ways] == [("smtp", 4), ("ews", 3), ("webhook", 8)]
+    assert read(GOOD).channels == ("smtp", "ews", "webhook")
 
 
 def test_exchange_without_its_library_says_what_is_missing(monkeypatch):
