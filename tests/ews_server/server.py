@@ -126,6 +126,11 @@ class EwsServer:
         else:
             self._always[operation] = fault
 
+    def hang_up(self) -> None:
+        """Close all connections, as a server does when they idle."""
+        for transport in self._connections:
+            transport.close()
+
     def count(self, operation: str) -> int:
         """Return how many requests of an operation were let in."""
         return sum(asked.operation == operation for asked in self.asked)
@@ -186,7 +191,8 @@ class EwsServer:
         if fate.silence:
             await self._closing.wait()
         if fate.drop or fate.silence:
-            request.transport.abort()
+            if request.transport is not None:  # else the client has gone first
+                request.transport.abort()
             return web.Response()
         if fate.status:
             headers = dict(fate.headers)

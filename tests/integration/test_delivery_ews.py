@@ -36,6 +36,7 @@ from support.ews import (
 from support.notify import NOW, Log, ManualClock, Running, make_fact, make_retraction, turns_until
 
 from missedcall_notifier.app import Notifier
+from missedcall_notifier.channels import exchange_wire
 from missedcall_notifier.channels.ews import EwsChannel
 from missedcall_notifier.channels.exchange_answers import SETTLE_S
 from missedcall_notifier.delivery import State
@@ -519,6 +520,67 @@ def test_lost_answers_and_refused_tokens_do_not_use_up_the_connections(tmp_path,
         Failure.CHANNEL_DOWN,
         CREATED,
     ]
+
+
+def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(tmp_path):
+    server = make_server(schemes=("ntlm",))
+
+    async def main():
+        async with server:
+            channel, reports = EwsChannel(make_settings(server, tmp_path, auth="ntlm"), None), []
+            try:
+                for n in range(3):
+                    attempt = make_attempt(make_fact(f"fact-{n}"))
+                    reports.append(await channel.send(attempt, channel.render(attempt)))
+                    server.hang_up()
+                    await asyncio.sleep(0)
+                return reports
+            finally:
+                await channel.close()
+
+    assert asyncio.run(main()) == [CREATED] * 3
+
+
+@pytest.mark.parametrize(("idle_s", "connections"), [(0.0, 3), (600.0, 1)])
+def test_a_connection_that_idled_is_not_trusted(tmp_path, monkeypatch, idle_s, connections):
+    monkeypatch.setattr(exchange_wire, "IDLE_S", idle_s)
+    server = make_server()
+
+    send(server, tmp_path, *(make_attempt(make_fact(f"fact-{n}")) for n in range(3)))
+
+    assert len({a.connection for a in server.asked}) == connections
+
+
+def test_no_more_requests_at_once_than_connections_even_if_one_is_given_up(tmp_path, monkeypatch):
+    server = make_server()
+    server.plan("CreateItem", *[SILENT_AFTER_COMMIT] * 8)
+    running, most, lock, run = 0, 0, threading.Lock(), EwsChannel._run
+
+    def counted(*args):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return run(*args)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(EwsChannel, "_run", counted)
+
+    async def main():
+        async with server:
+            channel = EwsChannel(make_settings(server, tmp_path, connections=2, timeout_s=0.5), None)
+            attempts = [make_attempt(make_fact(f"fact-{n}")) for n in range(6)]
+            sending = [asyncio.ensure_future(channel.send(a, channel.render(a))) for a in attempts]
+            await turns_until(lambda: server.commits == 2)
+            sending[0].cancel()
+            await asyncio.wait(sending)
+            await channel.close()
+
+    asyncio.run(main())
+    assert most == 2
 
 
 def test_many_lost_answers_do_not_use_up_the_connections(tmp_path):

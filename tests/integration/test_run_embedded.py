@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trustme
 from aiohttp import web
-from ews_server.faults import BAD_GATEWAY_AFTER_COMMIT, says
+from ews_server.faults import BAD_GATEWAY_AFTER_COMMIT, SILENT_AFTER_COMMIT, says
 from support import ews, hep_calls
 from support.pipeline_process import PipelineProcess
 
@@ -382,6 +382,30 @@ def test_a_second_signal_does_not_wait_for_deliveries(tmp_path):
         finally:
             sink.answers.set()
             await runner.cleanup()
+
+    assert asyncio.run(scenario()) == 0
+
+
+def test_a_second_signal_does_not_wait_for_exchange(tmp_path):
+    """Its library blocks in threads, which Python would wait for."""
+    server = ews.make_server()
+    server.always("CreateItem", SILENT_AFTER_COMMIT)
+    (tmp_path / "password").write_text(ews.PASSWORD)
+
+    async def scenario():
+        async with server:
+            notify = (
+                f'[notify]\nstop_s = 600.0\n[notify.ews]\nurl = "{server.url}"\ninsecure_http = true\n'
+                f'username = \'{ews.ACCOUNT}\'\nauth = "basic"\npassword_file = "password"\n'
+                f'sender = "missed-calls@example.com"\nalways = ["{ews.BOB}"]\ntimeout_s = 600.0'
+            )
+            async with PipelineProcess(written(tmp_path, "", notify)) as pipeline:
+                send_udp((await pipeline.ports())["udp"], frames())
+                await until(lambda: server.commits)
+                pipeline.process.terminate()
+                await until(lambda: not has_receiver(pipeline.process.pid))
+                assert pipeline.process.returncode is None
+                return await pipeline.terminate()
 
     assert asyncio.run(scenario()) == 0
 

@@ -3,13 +3,16 @@
 Rule 1: Exchange knows no key that makes a repeated CreateItem harmless. So after an attempt that may have
         arrived, and only then, the item is searched for by our fact id and created if it is absent.
 Rule 2: a correction changes or removes what is found; if nothing is, there is nothing to correct.
-Rule 3: the library blocks: its calls run in as many threads as there may be requests, and no others.
+Rule 3: the library blocks: its calls run in as many threads as there may be requests, and no others. They are
+        daemons: a process that is told to end at once does not wait for Exchange.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ class EwsChannel:
         self._settings = settings
         self._zone = zone
         self._trust = Trust(settings.ca_file)
-        self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="notify-ews")
+        self._free = asyncio.Semaphore(settings.connections)
         self._connection: Connection | None = None
         self._secret = ""
         self._welcome = False
@@ -56,9 +59,7 @@ class EwsChannel:
         except (OSError, ValueError) as error:
             return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
         work = _correct if delivery.supersedes else _deliver
-        report = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._run, work, connection, delivery, read(content)
-        )
+        report = await self._in_thread(partial(self._run, work, connection, delivery, read(content)))
         if isinstance(report, Sent):
             self._welcome = True
         elif report.failure is Failure.CHANNEL_DOWN and self._connection is connection:
@@ -72,7 +73,6 @@ class EwsChannel:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _connect(self) -> Connection:
         settings = self._settings
@@ -81,6 +81,33 @@ class EwsChannel:
         if self._connection is None or secret != self._secret:
             self._connection, self._secret = Connection(settings, secret, trust), secret
         return self._connection
+
+    async def _in_thread(self, call: Callable[[], Report]) -> Report:
+        """Return what `call` returns in a thread of its own. Who is cancelled leaves the thread behind."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Report] = loop.create_future()
+
+        def settle(report: Report | None, error: Exception | None) -> None:
+            self._free.release()
+            if done.cancelled():
+                return
+            if error is not None:
+                done.set_exception(error)
+            elif report is not None:
+                done.set_result(report)
+
+        def run() -> None:
+            report, failure = None, None
+            try:
+                report = call()
+            except Exception as error:  # noqa: BLE001 it is raised again where it is waited for
+                failure = error
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, report, failure)
+
+        await self._free.acquire()
+        threading.Thread(target=run, name="notify-ews", daemon=True).start()
+        return await done
 
     def _run(
         self,

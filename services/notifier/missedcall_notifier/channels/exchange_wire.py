@@ -35,6 +35,7 @@ from requests_oauthlib import OAuth2Session
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
 
 from missedcall_notifier.settings import EwsSettings
 
@@ -45,6 +46,10 @@ VERSION = Version(Build(15, 1), "Exchange2016")
 
 ANSWER_LIMIT = 1 << 20
 """Bytes read of an answer; ours have some hundred. More is no answer to us."""
+
+IDLE_S = 10.0
+"""Seconds after which a connection that idled is not used again. Less: NTLM shakes hands for nothing. More: the
+server, or a firewall without a word, has closed it under the next request, which is uncertain for nothing."""
 
 USER_AGENT = "missedcall"
 
@@ -159,6 +164,18 @@ class _Protocol(Protocol):
         session.mount("http://", adapter)
         return session
 
+    def get_session(self) -> Any:
+        """Return a session whose connection has not idled for long."""
+        session = super().get_session()
+        if time.monotonic() - getattr(session, "used_at", 0.0) > IDLE_S:
+            session.close()  # its connection; the next request opens another
+        return session
+
+    def release_session(self, session: Any) -> None:
+        """Take a session back."""
+        session.used_at = time.monotonic()
+        super().release_session(session)
+
     def retire_session(self, session: Any) -> None:
         """Close a session and let the next request make one.
 
@@ -263,7 +280,8 @@ class _Adapter(HTTPAdapter):
         ATTEMPT.answer = Answer()
         try:
             left_s = ATTEMPT.left_s()
-            response = super().send(request, stream=True, timeout=(left_s, left_s), verify=True)
+            timeout: Any = Timeout(total=left_s)  # connecting included; its types know no total
+            response = super().send(request, stream=True, timeout=timeout, verify=True)
             if response.status_code == 401:
                 _note(response, b"")  # unread: NTLM takes the server's certificate from its socket
                 return response
