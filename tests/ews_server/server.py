@@ -220,6 +220,8 @@ class EwsServer:
             request.transport.close()
             return half
         response = web.Response(body=fate.garbage or answer, content_type="text/xml", charset="utf-8")
+        if len(self.asked) % 2:  # Exchange does either
+            response.enable_chunked_encoding()
         for name, value in COOKIES.items():
             response.set_cookie(name, value, path="/")
         return response

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import trustme
+from aiohttp import web
 from ews_server.faults import (
     BAD_GATEWAY_AFTER_COMMIT,
     DRIPPING_AFTER_COMMIT,
@@ -174,6 +175,37 @@ def test_whatever_is_lost_after_the_store_there_is_one_item(tmp_path, name, conn
         *([] if fault.after_commit else ["CreateItem"]),
         "FindItem",
     ]
+
+
+def test_however_the_url_is_spelt_what_was_asked_is_not_taken_for_unasked(tmp_path):
+    """The library spells the host in its own way; who compares by spelling would create a second item."""
+    server = make_server()
+    server.plan("CreateItem", DROPPED_AFTER_COMMIT)
+
+    async def main():
+        async with server:
+            settings = make_settings(server, tmp_path, url=server.url.replace("127.0.0.1", "LocalHost"))
+            channel = EwsChannel(settings, None)
+            try:
+                return await channel.send(make_attempt(), channel.render(make_attempt()))
+            finally:
+                await channel.close()
+
+    assert asyncio.run(main()) == uncertain("create ConnectionError")
+
+
+@pytest.mark.parametrize("challenge", ["NTLM", "NTLM !!!!", "NTLM TlRMTVNTUAACAAAA", "Negotiate", ""])
+def test_a_server_that_cannot_shake_hands_is_a_channel_that_is_down(tmp_path, monkeypatch, challenge):
+    server = make_server(schemes=("ntlm",))
+
+    def broken(*_):
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge} if challenge else {})
+
+    monkeypatch.setattr(server.auth, "who", broken)
+
+    [report] = send(server, tmp_path, auth="ntlm")
+
+    assert report == Failed(Failure.CHANNEL_DOWN, "create 401")
 
 
 def test_an_answer_that_does_not_come_is_uncertain_and_not_waited_for_longer(tmp_path):

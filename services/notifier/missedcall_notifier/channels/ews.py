@@ -78,7 +78,10 @@ class EwsChannel:
         settings = self._settings
         secret = await asyncio.to_thread(read_secret, Path(settings.password_file), "ews.password_file")
         trust = await self._trust.context()
-        if self._connection is None or secret != self._secret:
+        if self._connection is not None and secret != self._secret:
+            self._connection.close()
+            self._connection = None
+        if self._connection is None:
             self._connection, self._secret = Connection(settings, secret, trust), secret
         return self._connection
 
@@ -106,7 +109,11 @@ class EwsChannel:
                 loop.call_soon_threadsafe(settle, report, failure)
 
         await self._free.acquire()
-        threading.Thread(target=run, name="notify-ews", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="notify-ews", daemon=True).start()
+        except RuntimeError:  # the machine has no thread left
+            self._free.release()
+            return Failed(Failure.CHANNEL_DOWN, "no thread")
         return await done
 
     def _run(

@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import requests
 from exchangelib import UTC as EWS_UTC
 from exchangelib import Account, Body, EWSDateTime, ExtendedProperty, Mailbox, Message, Q
-from exchangelib.errors import EWSError
 from exchangelib.folders import DeletedItems, Inbox, Root
 from exchangelib.items import (
     ALL_OCCURRENCES,
@@ -26,8 +24,7 @@ from exchangelib.items import (
 )
 from exchangelib.properties import DistinguishedFolderId, Fields
 from exchangelib.restriction import Restriction
-from oauthlib.oauth2 import OAuth2Error, TokenExpiredError
-from urllib3.exceptions import HTTPError
+from oauthlib.oauth2 import TokenExpiredError
 
 from missedcall_notifier.settings import EwsSettings
 
@@ -47,6 +44,10 @@ PROPERTY_SET = "8f3d0d0a-5a3c-4a53-9c0e-6d1f2b7c9e41"
 
 FOUND_LIMIT = 8
 """Items of one fact that are looked at. There is one, or somebody copied it."""
+
+
+_MISTAKES = (ValueError, TypeError, AttributeError, KeyError)
+"""Before anything was sent: the library refuses what it was given. OSErrors among them are the network's."""
 
 
 class RequestError(Exception):
@@ -263,12 +264,11 @@ class Connection:
                 results = list(call())
             except TokenExpiredError:  # said by our own clock, nothing was sent; the session is fresh now
                 results = list(call())
-        except (EWSError, OAuth2Error, requests.RequestException, HTTPError, OSError) as error:
+        except Exception as error:
+            # whatever the library or those below it raise: the note of the attempt says what it means
+            if isinstance(error, _MISTAKES) and not isinstance(error, OSError) and not attempt.begun:
+                raise UnwritableError(type(error).__name__) from error
             raise RequestError(attempt.answer, attempt.kind or type(error).__name__) from error
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            if attempt.asked:
-                raise RequestError(attempt.answer, type(error).__name__) from error
-            raise UnwritableError(type(error).__name__) from error
         for result in results:
             if isinstance(result, Exception):
                 raise RequestError(attempt.answer, type(result).__name__) from result

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -145,10 +145,10 @@ class _Protocol(Protocol):
 
     def raw_session(
         self,
-        prefix: str,
+        prefix: str,  # noqa: ARG002 the same adapter serves all
         oauth2_client: Any = None,
         oauth2_session_params: dict[str, Any] | None = None,
-        oauth2_token_endpoint: str | None = None,  # noqa: ARG002 the same adapter serves it
+        oauth2_token_endpoint: str | None = None,
     ) -> requests.Session:
         """Return a session that reaches its endpoint and heeds nothing of the machine's."""
         session: requests.Session
@@ -158,8 +158,14 @@ class _Protocol(Protocol):
             session = requests.Session()
         session.trust_env = False
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.headers.update({"Content-Type": "text/xml; charset=utf-8", "User-Agent": USER_AGENT})
-        adapter = _Adapter(self.trust, prefix)
+        session.headers.update(
+            {
+                "Content-Type": "text/xml; charset=utf-8",
+                "Accept-Encoding": "identity",
+                "User-Agent": USER_AGENT,
+            }
+        )
+        adapter = _Adapter(self.trust, oauth2_token_endpoint)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
@@ -190,18 +196,19 @@ class _Protocol(Protocol):
 class Attempt(threading.local):
     """How far this thread's request has come."""
 
-    kind = ""
-    """Class of the error that ended it at the socket."""
-
     def __init__(self) -> None:
         self.begin(0.0)
 
-    def begin(self, timeout_s: float) -> "Attempt":
+    def begin(self, timeout_s: float) -> Self:
         """Note that nothing has happened yet."""
         self.deadline = time.monotonic() + timeout_s
-        self.answer = Answer()
+        self.begun = False
+        """Whether anything was handed to the socket, be it for a token."""
         self.asked = False
+        """Whether the last of it was for Exchange. Whatever is no request for a token is."""
+        self.answer = Answer()
         self.kind = ""
+        """Class of the error that ended it at the socket."""
         return self
 
     def left_s(self) -> float:
@@ -251,9 +258,9 @@ class _HttpsPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """One connection, checked against one trust, and a note of what came of the request."""
 
-    def __init__(self, trust: ssl.SSLContext, endpoint: str) -> None:
+    def __init__(self, trust: ssl.SSLContext, token_url: str | None) -> None:
         self._trust = trust
-        self._endpoint = endpoint
+        self._token_url = requests.Request("POST", token_url).prepare().url if token_url else ""
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -276,7 +283,8 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
         """Send one request and note what comes of it, unless it is for a token."""
-        ATTEMPT.asked = request.url == self._endpoint
+        ATTEMPT.begun = True
+        ATTEMPT.asked = request.url != self._token_url
         ATTEMPT.answer = Answer()
         try:
             left_s = ATTEMPT.left_s()
@@ -315,7 +323,7 @@ def _read(response: requests.Response) -> Iterator[bytes]:
     """Yield the body as it comes, up to ANSWER_LIMIT and the attempt's deadline."""
     left = ANSWER_LIMIT
     try:
-        while chunk := response.raw.read1(65536, decode_content=True):
+        while chunk := response.raw.read1(65536):
             left -= len(chunk)
             if left < 0:
                 raise requests.ConnectionError("longer than any answer to us")
