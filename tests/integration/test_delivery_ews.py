@@ -2,9 +2,12 @@
 
 import asyncio
 import ssl
+import tempfile
 import threading
 import time
+from pathlib import Path
 
+import hypothesis
 import pytest
 import trustme
 from aiohttp import web
@@ -22,6 +25,7 @@ from ews_server.faults import (
     says,
 )
 from ews_server.server import DRIP_S
+from hypothesis import strategies as st
 from support.ews import (
     ACCOUNT,
     BOB,
@@ -758,6 +762,36 @@ def test_what_may_still_be_stored_is_given_time_before_it_is_looked_for(tmp_path
 
     assert asyncio.run(main()) == 0
     assert facts_in(server) == ["fact-1"]
+
+
+def test_what_a_dead_process_asked_for_is_given_time_before_it_is_looked_for(tmp_path):
+    server = make_server()
+    found = make_attempt(lost=1, failure=Failure.UNCERTAIN, detail="interrupted")
+
+    assert send(server, tmp_path, found) == [Failed(Failure.UNCERTAIN, "settling", SETTLE_S)]
+    assert server.http_requests == 0
+
+
+FATES = [fault for fault, _ in UNCERTAIN.values()] + [busy(100), says("ErrorADUnavailable"), Fault()]
+
+
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    creates=st.lists(st.sampled_from(FATES), max_size=12),
+    finds=st.lists(
+        st.sampled_from([DROPPED, says("ErrorInternalServerError"), busy(100), Fault()]), max_size=6
+    ),
+)
+def test_no_order_of_faults_makes_two_items_or_none(creates, finds):
+    server = make_server()
+    server.plan("CreateItem", *creates)
+    server.plan("FindItem", *finds)
+    facts = [make_fact(f"fact-{n}") for n in range(3)]
+
+    with tempfile.TemporaryDirectory() as folder:
+        deliver(server, Path(folder), facts, count=3, advance_s=600)
+
+    assert sorted(facts_in(server)) == ["fact-0", "fact-1", "fact-2"]
 
 
 def test_threads_end_with_the_channel(tmp_path):

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from missedcall_common.runtime.settings import read_secret
-from missedcall_notifier.delivery import Delivery
+from missedcall_notifier.delivery import INTERRUPTED, Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
 from missedcall_notifier.settings import EwsSettings
 
 from .exchange import Connection, RequestError, UnwritableError
-from .exchange_answers import failed
+from .exchange_answers import SETTLE_S, failed
 from .item import CallItem, fact_key, read, write
 from .trust import Trust
 
@@ -53,7 +53,12 @@ class EwsChannel:
         return write(delivery.fact, self._settings, self._zone)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
-        """Make one attempt: one request, after an uncertain attempt or for a correction two."""
+        """Make one attempt: one request, after an uncertain attempt or for a correction two.
+
+        The first attempt after our own death makes none: what we asked for then may still be stored.
+        """
+        if delivery.detail == INTERRUPTED:
+            return Failed(Failure.UNCERTAIN, "settling", SETTLE_S)
         try:
             connection = await self._connect()
         except (OSError, ValueError) as error:
