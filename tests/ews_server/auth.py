@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import spnego
 from aiohttp import web
+from spnego.channel_bindings import GssChannelBindings
 
 
 class Authenticator:
@@ -26,6 +27,8 @@ class Authenticator:
         """Name the accounts, `DOMAIN\\user` and password, and the schemes: basic, ntlm, bearer."""
         self.accounts = dict(accounts)
         self.schemes = schemes
+        self.certificate_hash = b""
+        """If set, NTLM has to name it: the server's certificate (RFC 5929 s.4), "Extended Protection" in IIS."""
         self.tokens: set[str] = set()
         self.lifetimes_s: deque[int] = deque()
         """Of the next tokens; then an hour."""
@@ -80,7 +83,9 @@ class Authenticator:
         with self._user_file():
             context = self._contexts.get(transport)
             if context is None or token[8:9] == b"\x01":  # MS-NLMP 2.2.1.1: NEGOTIATE_MESSAGE begins anew
-                context = self._contexts[transport] = spnego.server(protocol="ntlm")
+                context = self._contexts[transport] = spnego.server(
+                    protocol="ntlm", channel_bindings=self._bound()
+                )
                 self._known.pop(transport, None)
             try:
                 answer = context.step(token)
@@ -93,6 +98,11 @@ class Authenticator:
         user = context.client_principal or ""
         self._known[transport] = user
         return user
+
+    def _bound(self) -> GssChannelBindings | None:
+        if not self.certificate_hash:
+            return None
+        return GssChannelBindings(application_data=b"tls-server-end-point:" + self.certificate_hash)
 
     def _refuse(self) -> web.Response:
         response = web.Response(status=401)

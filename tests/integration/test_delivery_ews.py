@@ -1,6 +1,7 @@
 """Items in Exchange over a real socket, to a strict server that follows a script."""
 
 import asyncio
+import hashlib
 import ssl
 import tempfile
 import threading
@@ -443,9 +444,14 @@ def authority():
 
 
 @pytest.fixture
-def tls(authority):
+def certificate(authority):
+    return authority.issue_cert("localhost")
+
+
+@pytest.fixture
+def tls(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    certificate.configure_cert(context)
     return context
 
 
@@ -460,6 +466,18 @@ def test_the_named_authority_is_believed(tmp_path, tls, ca_file):
     server = make_server(schemes=("ntlm",), tls=tls)
 
     assert send(server, tmp_path, auth="ntlm", ca_file=ca_file) == [CREATED]
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "another"])
+def test_ntlm_names_the_certificate_that_it_sees(tmp_path, certificate, tls, ca_file, own):
+    """A server with Extended Protection takes no logon that was made for another server's connection."""
+    der = ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
+    server = make_server(schemes=("ntlm",), tls=tls)
+    server.auth.certificate_hash = hashlib.sha256(der if own else b"another").digest()
+
+    [report] = send(server, tmp_path, auth="ntlm", ca_file=ca_file)
+
+    assert report == (CREATED if own else Failed(Failure.CHANNEL_DOWN, "create 401"))
 
 
 def test_a_certificate_of_a_stranger_is_not_believed(tmp_path, tls):
