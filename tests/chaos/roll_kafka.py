@@ -76,9 +76,7 @@ async def roll(bootstrap: str, args: argparse.Namespace, *, named: bool, number:
             for kept in workers:
                 gone = kept.process
                 kept.send(number)
-                while kept.process in (None, gone):
-                    await asyncio.sleep(0.05)
-                await kept.process.event("state.loaded")
+                await kept.begun("state.loaded", after=gone)
                 await asyncio.sleep(BETWEEN_S)
             ended = time.time()
             loading.cancel()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
 from kafka.structs import OffsetAndMetadata
 from msgspec.structs import replace
 from support import kafka_log
@@ -49,13 +50,13 @@ class Scene:
 
     def commit(self, offsets):
         if offsets:
-            self.admin.alter_group_offsets(
-                self.environment["MISSEDCALL_APPLICATION"],
-                {
-                    TopicPartition(self.source, n): OffsetAndMetadata(offset, "", -1)
-                    for n, offset in offsets.items()
-                },
-            )
+            group = self.environment["MISSEDCALL_APPLICATION"]
+            positions = {
+                TopicPartition(self.source, n): OffsetAndMetadata(offset, "", -1)
+                for n, offset in offsets.items()
+            }
+            # The first group of a cluster waits for its coordinator.
+            audit_topics._asked_again(lambda: self.admin.alter_group_offsets(group, positions))
 
     def transaction(self, facts, *, end="commit_transaction", number=0):
         producer = KafkaProducer(
@@ -260,6 +261,25 @@ def test_an_open_transaction_is_awaited(scene, monkeypatch):
     assert len(looks) >= 3
 
 
+def test_a_coordinator_that_moves_is_asked_again(scene, monkeypatch):
+    here = scene()
+    here.transaction(FACTS)
+    answers = [CoordinatorNotAvailableError(), NotCoordinatorError()]
+    ask = KafkaAdminClient.list_group_offsets
+
+    def asked(*arguments):
+        if answers:
+            raise answers.pop()
+        return ask(*arguments)
+
+    monkeypatch.setattr(KafkaAdminClient, "list_group_offsets", asked)
+    outcome = audit_topics.audit_topics(*load(here.environment), lambda *_: None)
+
+    assert answers == []
+    assert outcome.started == PARTITIONS
+    assert outcome.report.exact
+
+
 def test_a_transaction_that_hangs_is_an_error(scene, monkeypatch):
     here = scene()
     producer = here.transaction(FACTS, end="")
@@ -276,6 +296,7 @@ def test_a_transaction_that_hangs_is_an_error(scene, monkeypatch):
     ("environment", "says"),
     [
         ({"MISSEDCALL_DECIDE_MIN_RING_S": "5"}, "decided under another policy"),
+        ({"MISSEDCALL_APPLICATION": "other"}, "the group other has committed nothing"),
         ({"MISSEDCALL_DECIDE_MIN_RNG_S": "5"}, "did you mean MISSEDCALL_DECIDE_MIN_RING_S"),
         ({"MISSEDCALL_DECIDE_USERS_FILE": "/nowhere"}, "MISSEDCALL_DECIDE_USERS_FILE = '/nowhere'"),
         ({"MISSEDCALL_KAFKA_PREFIX": "other."}, "topic other.missed-calls is missing"),

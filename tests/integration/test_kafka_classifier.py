@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 from support import hep_calls, kafka_log
+from support.chaos_fleet import Kept
 from support.chaos_oracle import behind
 from support.classifier_process import CRASHING, ClassifierProcess, Said, offline, values
 from support.collector_process import Topic
 
+from missedcall_classifier.stream.eos import CRASHED
 from missedcall_collector.batching import Batcher
 from missedcall_schemas.codec import encode_batch
 
@@ -118,6 +120,65 @@ def test_calls_end_by_time_although_every_collector_is_dead(kafka, environment):
 
     log = Topic(kafka.bootstrap, f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions")
     assert {batch.collector for batches in log.batches.values() for batch in batches} == {"c1", ""}
+    assert_exact(kafka, environment)
+
+
+def loaded(worker):
+    return [event["partition"] for event in worker.named("state.loaded")]
+
+
+@pytest.mark.slow
+def test_a_named_worker_that_is_back_in_time_has_its_partitions_again_and_nobody_else_stops(
+    kafka, environment
+):
+    def named(name):
+        return ClassifierProcess({**environment, "MISSEDCALL_WORKER": name, "MISSEDCALL_SESSION_S": "30"})
+
+    async def scenario():
+        async with named("w-0") as first:
+            await first.event("state.loaded", PARTITIONS)
+            async with named("w-1") as second:
+                await second.event("state.loaded", PARTITIONS // 2)
+                publishing = asyncio.create_task(
+                    kafka_log.publish(kafka, environment, kafka_log.records(400, PARTITIONS), 0.05)
+                )
+                assert await second.terminate() == 0
+            async with named("w-1") as again:
+                await again.event("state.loaded", PARTITIONS // 2)
+                await publishing
+                await all_verdicts(kafka, environment, 400)
+                assert await again.terminate() == 0
+            assert await first.terminate() == 0
+            return loaded(first), loaded(second), loaded(again)
+
+    first, second, again = asyncio.run(scenario())
+
+    assert len(first) == PARTITIONS, "the other worker took partitions over, or loaded its own anew"
+    assert len(second) == PARTITIONS // 2
+    assert sorted(again) == sorted(second)
+    assert_exact(kafka, environment)
+
+
+@pytest.mark.slow
+def test_two_workers_of_one_name_repeat_nothing_and_lose_nothing(kafka, environment):
+    """A mistake of whoever deploys: each throws the other out of the group, and is started again."""
+    twin = {**environment, "MISSEDCALL_WORKER": "twin"}
+    twins = [Kept(lambda: ClassifierProcess(twin)) for _ in range(2)]
+
+    async def scenario():
+        try:
+            for kept in twins:
+                kept.keep()
+                await kept.begun("state.loaded")
+            await kafka_log.publish(kafka, environment, kafka_log.records(400, PARTITIONS), 0.1)
+            await twins[0].let_go()
+            await all_verdicts(kafka, environment, 400)
+        finally:
+            await asyncio.gather(*(kept.let_go() for kept in twins))
+
+    asyncio.run(scenario())
+
+    assert sum(kept.statuses[CRASHED] for kept in twins) > 0, "neither met the other"
     assert_exact(kafka, environment)
 
 

@@ -52,6 +52,13 @@ class Kept:
         if self._keeping is None:
             self._keeping = asyncio.create_task(self._keep())
 
+    async def begun(self, event: str, after: PipelineProcess | None = None) -> None:
+        """Wait until a process is here that is not the one before, and has logged an event."""
+        while self.process in (None, after):  # noqa: ASYNC110 - a process that starts tells nobody
+            await asyncio.sleep(0.05)
+        assert self.process is not None
+        await self.process.event(event)
+
     async def let_go(self, patience_s: float = 60.0) -> None:
         """Ask the process to end and want no other."""
         keeping, self._keeping = self._keeping, None

@@ -53,9 +53,9 @@ class Run(Struct, frozen=True, kw_only=True):
     partitions: int = 8
     every_s: tuple[float, float] = (2.0, 8.0)
     """Between two things that happen."""
-    crash: float = 0.002
+    crash: float = 0.003
     """Chance of a worker to end itself, at each step of each transaction."""
-    take_over: float = 0.03
+    take_over: float = 0.01
     """The same, at each step of taking a partition over."""
     stock: str = ""
     """A processing guarantee of Faust: its own, in place of the classifier."""

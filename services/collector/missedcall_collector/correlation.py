@@ -87,18 +87,6 @@ def leg_joiner(correlation_id: str, call_id: str) -> str:
     return "" if "/" in correlation_id and _CHANNEL.match(correlation_id) else correlation_id
 
 
-def correlation_key(rules: CorrelationRules, head: bytes, call_id: str, joiner: str = "") -> str:
-    """Return the key of a message.
-
-    Args:
-        rules: what this network's identifiers look like.
-        head: the message's head.
-        call_id: its Call-ID.
-        joiner: HEP's correlation id as `leg_joiner` leaves it.
-    """
-    return rules.stem(joiner or rules.header_value(head) or call_id)
-
-
 class LegKeys:
     """The keys of one collector's messages.
 
@@ -114,12 +102,20 @@ class LegKeys:
         """By the Call-ID of a leg that named another one: its key. The oldest first."""
 
     def key(self, head: bytes, call_id: str, joiner: str = "") -> str:
-        """Return the key of a message; see `correlation_key`."""
+        """Return the key of a message.
+
+        Args:
+            head: the message's head.
+            call_id: its Call-ID.
+            joiner: HEP's correlation id as `leg_joiner` leaves it.
+        """
         known = self._named.get(call_id) if self._named else None
         if known is not None:
             return known
-        key: str = correlation_key(self._rules, head, call_id, joiner)
-        if key != self._rules.stem(call_id):
+        rules = self._rules
+        named = joiner or rules.header_value(head)
+        key: str = rules.stem(named or call_id)
+        if named:
             if len(self._named) >= self._most:
                 del self._named[next(iter(self._named))]
             self._named[call_id] = key

@@ -55,6 +55,11 @@ def main(args: argparse.Namespace) -> int:
             f"the facts were decided under another policy than {policy.digest()}, which the settings here make: "
             "audit with the MISSEDCALL_DECIDE_* variables of the classifier"
         )
+    if report.facts and not outcome.started:
+        return _refuse(
+            f"there are facts, but the group {settings.application} has committed nothing, so what is missing "
+            "cannot be said: audit with the MISSEDCALL_APPLICATION of the classifier"
+        )
     return 0 if report.exact else 1
 
 

@@ -3,13 +3,13 @@
 import pytest
 from support.captures import invite
 
-from missedcall_collector.correlation import CorrelationRules, LegKeys, correlation_key, leg_joiner, partition
+from missedcall_collector.correlation import CorrelationRules, LegKeys, leg_joiner, partition
 
 RULES = CorrelationRules(("X-CID", "x-call-id"), (r"_b2b-\d+", r"_pbx-\d+"))
 
 
 def key(*headers, call_id="leg-b", joiner=""):
-    return correlation_key(RULES, invite(call_id, *headers), call_id, joiner)
+    return LegKeys(RULES).key(invite(call_id, *headers), call_id, joiner)
 
 
 def test_without_anything_else_it_is_the_call_id():
@@ -36,8 +36,8 @@ def test_an_empty_header_is_none():
 def test_headers_need_have_nothing_in_common():
     rules = CorrelationRules(("X-CID", "Session-ID"))
 
-    assert correlation_key(rules, invite("b", "SESSION-ID: a"), "b") == "a"
-    assert correlation_key(rules, invite("b"), "b") == "b"
+    assert LegKeys(rules).key(invite("b", "SESSION-ID: a"), "b") == "a"
+    assert LegKeys(rules).key(invite("b"), "b") == "b"
 
 
 @pytest.mark.parametrize("call_id", ["leg-a_b2b-1", "leg-a_pbx-12", "leg-a_b2b-1_pbx-1"])
@@ -54,7 +54,7 @@ def test_what_is_nothing_but_suffix_stays():
 
 
 def test_without_configuration_nothing_is_taken_off():
-    assert correlation_key(CorrelationRules(), invite(), "leg-a_b2b-1") == "leg-a_b2b-1"
+    assert LegKeys(CorrelationRules()).key(invite(), "leg-a_b2b-1") == "leg-a_b2b-1"
 
 
 def test_a_key_has_a_largest_length():

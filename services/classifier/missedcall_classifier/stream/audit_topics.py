@@ -34,6 +34,8 @@ OPEN_S = 90.0
 """For an open transaction to end. The classifier's are aborted by Kafka after 30 s."""
 SILENCE_S = 60.0
 """Without a record although there are some: the brokers do not answer."""
+MOVE_S = 30.0
+"""For a group's coordinator to come to another broker."""
 POLL_MS = 500
 READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"
 
@@ -173,7 +175,7 @@ class _Reader:
 
     def committed(self, group: str, partitions: list[TopicPartition]) -> Offsets:
         """Return the next offset of a group, where it has one."""
-        found = self._admin.list_group_offsets({group: partitions})[group]
+        found = _asked_again(lambda: self._admin.list_group_offsets({group: partitions})[group])
         return {partition: entry.offset for partition, entry in found.items() if entry.offset >= 0}
 
     def begin(self, partitions: list[TopicPartition]) -> Offsets:
@@ -266,6 +268,18 @@ class _Reader:
             if begin == application and number.isdigit():
                 ends[_ENDS.get(transaction.state, "open")] += 1
         return dict(sorted(ends.items()))
+
+
+def _asked_again(ask: Callable[[], Any]) -> Any:
+    """Ask until there is an answer; the admin client gives up while a coordinator moves, or is new."""
+    deadline = time.monotonic() + MOVE_S
+    while True:
+        try:
+            return ask()
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 _ENDS = {

@@ -107,8 +107,13 @@ class KafkaPartitions(Partitions):
         if self._clock is None:
             asking = AIOKafkaConsumer(**self._connection, enable_auto_commit=False)
             telling = AIOKafkaProducer(**self._connection, enable_idempotence=True, linger_ms=0)
-            await asking.start()
-            await telling.start()
+            try:
+                await asking.start()
+                await telling.start()
+            except BaseException:
+                await asking.stop()
+                await telling.stop()
+                raise
             self._clock = asking, telling
         return self._clock
 
