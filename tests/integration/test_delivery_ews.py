@@ -53,6 +53,7 @@ from missedcall_notifier.source import MemoryFacts
 from missedcall_schemas.records import Party
 
 CREATED, FOUND = Sent("created"), Sent("found")
+SETTLING = Failed(Failure.TRANSIENT, "settling", SETTLE_S)
 
 
 def uncertain(detail):
@@ -655,14 +656,15 @@ def test_a_retraction_finds_the_item_and_can_be_repeated(tmp_path, retracted):
     fact = make_fact()
     correction = make_attempt(make_retraction(fact))
 
-    reports = send(server, tmp_path, make_attempt(fact), correction, correction, retracted=retracted)
+    again = make_attempt(make_retraction(fact), detail="settling")
+    reports = send(server, tmp_path, make_attempt(fact), correction, correction, again, retracted=retracted)
 
     [item] = server.store
     if retracted == "remove":
-        assert reports == [CREATED, Sent("removed"), Sent("absent")]
+        assert reports == [CREATED, Sent("removed"), SETTLING, Sent("absent")]
         assert item.folder == "deleteditems"
     else:
-        assert reports == [CREATED, Sent("marked"), Sent("marked")]
+        assert reports == [CREATED, Sent("marked"), Sent("marked"), Sent("marked")]
         assert item.folder == "inbox"
         assert item.text("Subject").startswith("Not missed after all")
         assert "was taken after all" in item.text("Body")
@@ -689,7 +691,17 @@ def test_a_retraction_whose_answer_is_lost_is_made_again(tmp_path):
 
     reports = send(server, tmp_path, make_attempt(), correction, correction)
 
-    assert reports == [CREATED, uncertain("remove ConnectionError"), Sent("absent")]
+    assert reports == [CREATED, uncertain("remove ConnectionError"), SETTLING]
+
+
+def test_a_notice_that_is_stored_after_its_retraction_was_looked_for_is_removed_all_the_same(tmp_path):
+    server = make_server()
+    correction = make_attempt(make_retraction(make_fact()))
+    again = make_attempt(make_retraction(make_fact()), detail="settling")
+
+    reports = send(server, tmp_path, correction, make_attempt(), again)
+
+    assert reports == [SETTLING, CREATED, Sent("removed")]
 
 
 # -- in the notifier

@@ -2,7 +2,7 @@
 
 Rule 1: Exchange knows no key that makes a repeated CreateItem harmless. So after an attempt that may have
         arrived, and only then, the item is searched for by our fact id and created if it is absent.
-Rule 2: a correction changes or removes what is found; if nothing is, there is nothing to correct.
+Rule 2: a correction changes or removes what is found; if twice nothing is, there is nothing to correct.
 Rule 3: the library blocks: its calls run in as many threads as there may be requests, and no others. They are
         daemons: a process that is told to end at once does not wait for Exchange.
 """
@@ -25,6 +25,9 @@ from .exchange import Connection, RequestError, UnwritableError
 from .exchange_answers import SETTLE_S, failed
 from .item import CallItem, fact_key, read, write
 from .trust import Trust
+
+SETTLING = "settling"
+"""Detail of an attempt that leaves Exchange time to store what was asked for before."""
 
 GONE = "ErrorItemNotFound"
 """The user was faster: between our search and our change the item went away."""
@@ -58,7 +61,7 @@ class EwsChannel:
         The first attempt after our own death makes none: what we asked for then may still be stored.
         """
         if delivery.detail == INTERRUPTED:
-            return Failed(Failure.UNCERTAIN, "settling", SETTLE_S)
+            return Failed(Failure.UNCERTAIN, SETTLING, SETTLE_S)
         try:
             connection = await self._connect()
         except (OSError, ValueError) as error:
@@ -123,7 +126,7 @@ class EwsChannel:
 
     def _run(
         self,
-        work: "Callable[[_Mailbox, Delivery, CallItem, EwsSettings], Sent]",
+        work: "Callable[[_Mailbox, Delivery, CallItem, EwsSettings], Report]",
         connection: Connection,
         delivery: Delivery,
         item: CallItem,
@@ -170,8 +173,11 @@ def _deliver(mailbox: _Mailbox, delivery: Delivery, item: CallItem, _: EwsSettin
     return Sent("created")
 
 
-def _correct(mailbox: _Mailbox, delivery: Delivery, item: CallItem, settings: EwsSettings) -> Sent:
+def _correct(mailbox: _Mailbox, delivery: Delivery, item: CallItem, settings: EwsSettings) -> Report:
     found = mailbox.find(delivery, deleted=False)
+    if not found and delivery.detail != SETTLING:
+        # the user deleted it, or the notice's last attempt was lost and Exchange is still about to store it
+        return Failed(Failure.TRANSIENT, SETTLING, SETTLE_S)
     if not found:
         return Sent("absent")
     try:
