@@ -145,6 +145,10 @@ def test_no_name_makes_an_invalid_request(tmp_path, name):
     assert len(item.properties.get(("0x6806", "String"), "")) <= 255
 
 
+EMPTY = b"""<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><m:CreateItemResponse
+xmlns:m="http://schemas.microsoft.com/exchange/services/2006/messages"><m:ResponseMessages/></m:CreateItemResponse>
+</s:Body></s:Envelope>"""
+
 UNCERTAIN = {
     "dropped-before": (DROPPED, "create ConnectionError"),
     "dropped-after-commit": (DROPPED_AFTER_COMMIT, "create ConnectionError"),
@@ -153,6 +157,7 @@ UNCERTAIN = {
     "504-after-commit": (Fault(status=504, after_commit=True), "create 504"),
     "half-a-body": (HALF_A_BODY_AFTER_COMMIT, "create ConnectionError"),
     "garbage": (GARBAGE_AFTER_COMMIT, "create 200"),
+    "soap-without-a-result": (Fault(garbage=EMPTY, after_commit=True), "create 200"),
     "500-that-is-no-soap": (Fault(status=500, after_commit=True), "create 500"),
     "internal-error": (faults("ErrorInternalServerError"), "create ErrorInternalServerError"),
     "code-that-nobody-knows": (says("ErrorCannotEmptyFolder"), "create ErrorCannotEmptyFolder"),
@@ -530,6 +535,17 @@ def test_client_credentials_get_one_token_for_many_items(tmp_path, tls, ca_file)
     assert server.auth.token_requests == 1
 
 
+def test_client_credentials_serve_several_connections(tmp_path, tls, ca_file):
+    server = make_oauth_server(tls)
+    server.auth.lifetimes_s.extend([-1, -1])
+    facts = [make_fact(f"fact-{n}") for n in range(40)]
+
+    deliver(server, tmp_path, facts, count=40, advance_s=600, settings=lambda: oauth(server, ca_file))
+
+    assert sorted(facts_in(server)) == sorted(fact.fact_id for fact in facts)
+    assert server.auth.token_requests < len(facts)
+
+
 def test_a_token_that_has_run_out_is_replaced_within_the_attempt(tmp_path, tls, ca_file):
     server = make_oauth_server(tls)
     server.auth.lifetimes_s.append(-1)
@@ -713,7 +729,7 @@ def deliver(server, tmp_path, facts, *, count, advance_s=0.0, settings=None):
 
     async def main():
         async with server, SqliteJournal(tmp_path / "notify.db") as journal:
-            notify = NotifierSettings(ews=make_settings(server, tmp_path, **(settings or {})))
+            notify = NotifierSettings(ews=make_settings(server, tmp_path, **(settings() if settings else {})))
             async with Running(Notifier(notify, MemoryFacts(facts), journal, clock, observe=log)):
                 sent = asyncio.ensure_future(log.until(State.SENT, count=count))
                 while not sent.done():

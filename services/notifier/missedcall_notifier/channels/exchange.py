@@ -177,7 +177,8 @@ class Connection:
                 folder=_folder(Inbox, "inbox", account),
                 message_disposition=SAVE_ONLY,
                 send_meeting_invitations=SEND_TO_NONE,
-            )
+            ),
+            results=1,
         )
 
     def find(self, address: str, fact_id: str, *, deleted: bool) -> list[Any]:
@@ -226,7 +227,8 @@ class Connection:
                 message_disposition=SAVE_ONLY,
                 send_meeting_invitations_or_cancellations=SEND_TO_NONE,
                 suppress_read_receipts=True,
-            )
+            ),
+            results=len(found),
         )
 
     def remove(self, address: str, found: Sequence[Any]) -> None:
@@ -243,7 +245,8 @@ class Connection:
                 send_meeting_cancellations=SEND_TO_NONE,
                 affected_task_occurrences=ALL_OCCURRENCES,
                 suppress_read_receipts=True,
-            )
+            ),
+            results=len(found),
         )
 
     def _account(self, address: str) -> Any:
@@ -257,24 +260,25 @@ class Connection:
         account.protocol = self._protocol  # the one that it made is never used and holds no connection
         return account
 
-    def _ask(self, call: Callable[[], Any]) -> list[Any]:
+    def _ask(self, call: Callable[[], Any], results: int | None = None) -> list[Any]:
+        """Make a call; fail unless it brings as many results, any number for None, and no error."""
         attempt = ATTEMPT.begin(self._settings.timeout_s)
         try:
             try:
-                results = list(call())
+                found = list(call())
             except TokenExpiredError:  # said by our own clock, nothing was sent; the session is fresh now
-                results = list(call())
+                found = list(call())
         except Exception as error:
             # whatever the library or those below it raise: the note of the attempt says what it means
             if isinstance(error, _MISTAKES) and not isinstance(error, OSError) and not attempt.begun:
                 raise UnwritableError(type(error).__name__) from error
             raise RequestError(attempt.answer, attempt.kind or type(error).__name__) from error
-        for result in results:
+        for result in found:
             if isinstance(result, Exception):
                 raise RequestError(attempt.answer, type(result).__name__) from result
-        return [
-            (result.id, result.changekey) if hasattr(result, "changekey") else result for result in results
-        ]
+        if results is not None and len(found) != results:
+            raise RequestError(attempt.answer, "no result")
+        return found
 
 
 def _folder(kind: Any, name: str, account: Any) -> Any:

@@ -290,7 +290,7 @@ class _Adapter(HTTPAdapter):
             left_s = ATTEMPT.left_s()
             timeout: Any = Timeout(total=left_s)  # connecting included; its types know no total
             response = super().send(request, stream=True, timeout=timeout, verify=True)
-            if response.status_code == 401:
+            if response.status_code == 401 and "Authorization" not in request.headers:
                 _note(response, b"")  # unread: NTLM takes the server's certificate from its socket
                 return response
             body = b"".join(_read(response))
