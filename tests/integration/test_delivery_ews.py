@@ -223,7 +223,7 @@ def test_an_answer_that_does_not_come_is_uncertain_and_not_waited_for_longer(tmp
     server = make_server()
     server.plan("CreateItem", SILENT_AFTER_COMMIT)
 
-    first, second = send(server, tmp_path, make_attempt(), make_attempt(lost=1), timeout_s=0.5)
+    first, second = send(server, tmp_path, make_attempt(), make_attempt(lost=1), timeout_s=2.0)
 
     assert first == uncertain("create ReadTimeout")
     assert second == FOUND
@@ -235,7 +235,7 @@ def test_an_answer_that_drips_is_not_listened_to_for_ever(tmp_path):
     server.plan("CreateItem", DRIPPING_AFTER_COMMIT)
     began = time.monotonic()
 
-    reports = send(server, tmp_path, make_attempt(), timeout_s=0.5)
+    reports = send(server, tmp_path, make_attempt(), timeout_s=2.0)
 
     assert reports == [uncertain("create Timeout")]
     assert time.monotonic() - began < 400 * DRIP_S, "the answer has more than 400 bytes"
@@ -642,7 +642,7 @@ def test_no_more_requests_at_once_than_connections_even_if_one_is_given_up(tmp_p
 
     async def main():
         async with server:
-            channel = EwsChannel(make_settings(server, tmp_path, connections=2, timeout_s=0.5), None)
+            channel = EwsChannel(make_settings(server, tmp_path, connections=2, timeout_s=2.0), None)
             attempts = [make_attempt(make_fact(f"fact-{n}")) for n in range(6)]
             sending = [asyncio.ensure_future(channel.send(a, channel.render(a))) for a in attempts]
             await turns_until(lambda: server.commits == 2)
@@ -796,7 +796,7 @@ def test_what_may_still_be_stored_is_given_time_before_it_is_looked_for(tmp_path
 
     async def main():
         async with server, SqliteJournal(tmp_path / "notify.db") as journal:
-            settings = NotifierSettings(ews=make_settings(server, tmp_path, timeout_s=0.5))
+            settings = NotifierSettings(ews=make_settings(server, tmp_path, timeout_s=2.0))
             async with Running(Notifier(settings, MemoryFacts([make_fact()]), journal, clock, observe=log)):
                 [lost] = await log.until(State.UNCERTAIN)
                 clock.advance(SETTLE_S - 1)
