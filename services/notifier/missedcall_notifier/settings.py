@@ -274,7 +274,7 @@ def _smtp_problems(smtp: SmtpSettings) -> Iterator[Problem]:
 def _ews_problems(ews: EwsSettings) -> Iterator[Problem]:
     yield from _url_problems("ews", "url", ews.url, insecure_http=ews.insecure_http)
     if _is_exchange_online(ews.url):
-        right = "expected an Exchange server of yours: Exchange Online has turned EWS off"
+        right = "expected an Exchange server of yours: Exchange Online turns EWS off"
         yield Problem("ews.url", ews.url, right)
     if not ews.username:
         yield Problem("ews.username", "", "expected the account that writes, or its client id")

@@ -97,7 +97,7 @@ EWS_CASES = [
     (
         'url = "https://outlook.office365.com/EWS/Exchange.asmx"',
         "ews.url",
-        "Exchange Online has turned EWS off",
+        "Exchange Online turns EWS off",
     ),
     ('username = ""', "ews.username", "account"),
     ('password_file = ""', "ews.password_file", "password or client secret"),
