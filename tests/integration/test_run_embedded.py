@@ -12,7 +12,8 @@ import msgspec
 import pytest
 import trustme
 from aiohttp import web
-from support import hep_calls
+from ews_server.faults import BAD_GATEWAY_AFTER_COMMIT, SILENT_AFTER_COMMIT, says
+from support import ews, hep_calls
 from support.pipeline_process import PipelineProcess
 
 from missedcall_collector import hep
@@ -323,6 +324,42 @@ def test_each_fact_is_delivered_once_across_a_kill(tmp_path):
     assert len(delivered) == len(set(delivered)) == FACTS_DUE
 
 
+def test_each_fact_becomes_one_item_in_exchange_across_a_kill(tmp_path):
+    """Exchange stores every item of the first life, and a proxy loses every answer."""
+    server = ews.make_server(schemes=("ntlm",))
+    (tmp_path / "password").write_text(ews.PASSWORD)
+
+    async def scenario():
+        async with server:
+            notify = (
+                f"[notify.ews]\nurl = \"{server.url}\"\ninsecure_http = true\nusername = '{ews.ACCOUNT}'\n"
+                f'password_file = "password"\nsender = "missed-calls@example.com"\nalways = ["{ews.BOB}"]\n'
+                "retry = { first_s = 0.2, asked_longest_s = 0.2, longest_s = 0.2 }"
+            )
+            path = written(tmp_path, "", notify)
+            server.always("CreateItem", BAD_GATEWAY_AFTER_COMMIT)
+            server.always("FindItem", says("ErrorInternalServerError"))
+            async with PipelineProcess(path) as first:
+                send_udp((await first.ports())["udp"], frames())
+                await first.event("notice.retry_scheduled", FACTS_DUE)
+                await first.until(lambda: server.commits == FACTS_DUE)
+                await first.kill()
+            server.always("CreateItem", None)
+            server.always("FindItem", None)
+            async with PipelineProcess(path) as second:
+                await second.event("notice.sent", FACTS_DUE)
+                assert await second.terminate() == 0
+            return first.events + second.events
+
+    log = str(asyncio.run(scenario()))
+
+    assert len(set(ews.facts_in(server))) == server.commits == server.count("CreateItem") == FACTS_DUE
+    assert not any(
+        personal in log for personal in ("caller0", "callee0", "@", ews.PASSWORD, "MissedCallFactId")
+    )
+    ews.assert_valid(server)
+
+
 def test_a_second_signal_does_not_wait_for_deliveries(tmp_path):
     (tmp_path / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
 
@@ -345,6 +382,30 @@ def test_a_second_signal_does_not_wait_for_deliveries(tmp_path):
         finally:
             sink.answers.set()
             await runner.cleanup()
+
+    assert asyncio.run(scenario()) == 0
+
+
+def test_a_second_signal_does_not_wait_for_exchange(tmp_path):
+    """Its library blocks in threads, which Python would wait for."""
+    server = ews.make_server()
+    server.always("CreateItem", SILENT_AFTER_COMMIT)
+    (tmp_path / "password").write_text(ews.PASSWORD)
+
+    async def scenario():
+        async with server:
+            notify = (
+                f'[notify]\nstop_s = 600.0\n[notify.ews]\nurl = "{server.url}"\ninsecure_http = true\n'
+                f'username = \'{ews.ACCOUNT}\'\nauth = "basic"\npassword_file = "password"\n'
+                f'sender = "missed-calls@example.com"\nalways = ["{ews.BOB}"]\ntimeout_s = 600.0'
+            )
+            async with PipelineProcess(written(tmp_path, "", notify)) as pipeline:
+                send_udp((await pipeline.ports())["udp"], frames())
+                await until(lambda: server.commits)
+                pipeline.process.terminate()
+                await until(lambda: not has_receiver(pipeline.process.pid))
+                assert pipeline.process.returncode is None
+                return await pipeline.terminate()
 
     assert asyncio.run(scenario()) == 0
 

@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run",
-        help="the pipeline on one machine: HEP in, decisions, mail and webhooks out",
+        help="the pipeline on one machine: HEP in, decisions, mail, webhooks and Exchange items out",
         description="Listens for HEP, decides, delivers; everything durable is in one SQLite file.",
         allow_abbrev=False,
     )

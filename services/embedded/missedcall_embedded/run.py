@@ -24,6 +24,7 @@ from pathlib import Path
 from missedcall_classifier.decision import Decision
 from missedcall_classifier.rows import StateError
 from missedcall_common.runtime.events import Event, configure, emit
+from missedcall_common.runtime.settings import SettingsError
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.journal_sqlite import SqliteJournal
 
@@ -68,7 +69,7 @@ def main(config_path: Path | None) -> int:
     status = 0
     try:
         asyncio.run(_run(config))
-    except* (StoreError, StateError, ReceiverError, sqlite3.Error, OSError) as group:
+    except* (StoreError, StateError, ReceiverError, SettingsError, sqlite3.Error, OSError) as group:
         for reason in _leaves(group):
             emit(Event.SERVICE_FAILED, reason)
             print(f"missedcall run: {reason}", file=sys.stderr)
@@ -145,7 +146,7 @@ class Run:
         )
         for transport, _, port, buffer in (await self._receiving.start(order)).listening:
             emit(Event.LISTENER_OPENED, transport=transport, port=port, bytes=buffer)
-        channels = [name for name in ("smtp", "webhook") if self._notifier and name in self._notifier.counts]
+        channels = self._config.notify.channels
         emit(
             Event.SERVICE_STARTED,
             version=metadata.version("missedcall"),
@@ -156,7 +157,7 @@ class Run:
     async def _deliver(self, stack: AsyncExitStack) -> set[asyncio.Task[None]]:
         """Start the notifier if a channel is on."""
         notify = self._config.notify
-        if not (notify.smtp.host or notify.webhook.url):
+        if not notify.channels:
             return set()
         journal = await stack.enter_async_context(SqliteJournal(self._store.path))
         self._notifier = Notifier(notify, self._facts, journal)

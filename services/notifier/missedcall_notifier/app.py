@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from missedcall_common.runtime.settings import SettingsError
 
+from .channels.port import Channel
 from .channels.smtp import SmtpChannel
 from .channels.webhook import WebhookChannel
 from .clock import Clock, SystemClock
@@ -117,8 +118,29 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
         mail = settings.smtp
         rule = by_mail(mail.recipients, mail.pattern, mail.hosts, mail.always)
         ways.append(Way(SmtpChannel(mail, zone(settings)), rule, mail.retry, mail.connections))
+    if settings.ews.url:
+        exchange = settings.ews
+        rule = by_mail(exchange.recipients, exchange.pattern, exchange.hosts, exchange.always)
+        ways.append(Way(_ews_channel(settings), rule, exchange.retry, exchange.connections))
     if settings.webhook.url:
         hook = settings.webhook
         rule = everything_to(hook.name)
         ways.append(Way(WebhookChannel(hook, clock), rule, hook.retry, hook.concurrency))
     return ways
+
+
+def _ews_channel(settings: NotifierSettings) -> Channel:
+    """Return the channel to Exchange, whose library is an extra.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    try:
+        from .channels.ews import EwsChannel  # noqa: PLC0415 who writes to no Exchange does without the library
+    except ModuleNotFoundError as error:
+        if error.name != "exchangelib":
+            raise
+        raise SettingsError(
+            ["notify.ews.url is set: needs exchangelib, the extra `ews` of this package"]
+        ) from error
+    return EwsChannel(settings.ews, zone(settings))

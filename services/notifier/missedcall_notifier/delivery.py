@@ -30,6 +30,10 @@ NAMESPACE = uuid.UUID("6f1f4b0c-4c0f-5d0e-9b57-3f6d2a8e7c11")
 """Of all our ids. Never to change: a new one would deliver everything in the journal's horizon again."""
 
 
+INTERRUPTED = "interrupted"
+"""Detail of a delivery whose process died during the attempt; still there when the next attempt begins."""
+
+
 class State(StrEnum):
     """Where a delivery stands."""
 
@@ -194,7 +198,7 @@ def interrupted(delivery: Delivery, now: float) -> Delivery:
     """
     lost = delivery.lost + 1
     return _advance(
-        delivery, Signal.LOST, now, next_at=now, lost=lost, failure=Failure.UNCERTAIN, detail="interrupted"
+        delivery, Signal.LOST, now, next_at=now, lost=lost, failure=Failure.UNCERTAIN, detail=INTERRUPTED
     )
 
 

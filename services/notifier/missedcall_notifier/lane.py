@@ -173,7 +173,7 @@ class Lane:
                     attempt = attempts.create_task(self._attempt(delivery))
                     running.add(attempt)
                     attempt.add_done_callback(ended)
-        return None if self.breaker.closed or now >= self.breaker.opens_at else self.breaker.opens_at
+        return self.breaker.opens_at if now < self.breaker.opens_at else None
 
     async def _attempt(self, delivery: Delivery) -> None:
         with suppress(StaleDeliveryError):  # another owner has it, and its outcome counts

@@ -59,7 +59,7 @@ def render(fact: MissedCall, zone: tzinfo = UTC) -> Notice:
     sentence = f"Missed call from {_caller(fact.caller)} at {at:%H:%M}, {reason(fact)}."
     lines = [
         ("When", f"{_date(at)}, {at:%H:%M:%S} ({at:%Z})"),
-        ("Caller", _short(fact.caller)),
+        ("Caller", caller_in_short(fact.caller)),
         ("Address", _address(fact.caller)),
         ("Called", clean_address(fact.callee)),
         ("Also rang", _list(fact.also_rang)),
@@ -67,7 +67,7 @@ def render(fact: MissedCall, zone: tzinfo = UTC) -> Notice:
         ("Note", "an emergency service calls back" if fact.urgent else ""),
         ("Note", "part of this call was not captured; it may be incomplete" if fact.blind_window else ""),
     ]
-    return Notice(f"Missed call from {_short(fact.caller)}", _text(sentence, lines))
+    return Notice(f"Missed call from {caller_in_short(fact.caller)}", _text(sentence, lines))
 
 
 def when(fact: MissedCall, zone: tzinfo = UTC) -> datetime:
@@ -116,11 +116,11 @@ def reason(fact: MissedCall) -> str:
 def _correction(fact: MissedCall, zone: tzinfo) -> Notice:
     at = when(fact, zone)
     sentence = (
-        f"The call from {_short(fact.caller)} at {at:%H:%M} was taken after all. "
+        f"The call from {caller_in_short(fact.caller)} at {at:%H:%M} was taken after all. "
         "The earlier notice, which said that it was missed, was wrong."
     )
     lines = [("When", f"{_date(at)}, {at:%H:%M:%S} ({at:%Z})"), ("Called", clean_address(fact.callee))]
-    return Notice(f"Not missed after all: call from {_short(fact.caller)}", _text(sentence, lines))
+    return Notice(f"Not missed after all: call from {caller_in_short(fact.caller)}", _text(sentence, lines))
 
 
 def _text(sentence: str, lines: list[tuple[str, str]]) -> str:
@@ -129,14 +129,15 @@ def _text(sentence: str, lines: list[tuple[str, str]]) -> str:
 
 
 def _caller(caller: Party) -> str:
-    number, name = _number(caller), _name(caller)
+    number, name = caller_number(caller), caller_name(caller)
     if number and name:
         return f"{number} (“{name}”, {NAMED_BY[caller.source]})"
-    return _short(caller)
+    return caller_in_short(caller)
 
 
-def _short(caller: Party) -> str:
-    number, name = _number(caller), _name(caller)
+def caller_in_short(caller: Party) -> str:
+    """Return the caller as a list of calls shows him; never ""."""
+    number, name = caller_number(caller), caller_name(caller)
     if caller.anonymous:
         return "an anonymous caller"
     if number:
@@ -144,14 +145,15 @@ def _short(caller: Party) -> str:
     return f"“{name}” ({NAMED_BY[caller.source]})" if name else "an unknown caller"
 
 
-def _number(caller: Party) -> str:
-    """Return what to call back: the number, else the address of record."""
+def caller_number(caller: Party) -> str:
+    """Return what to call back: the number, else the address of record; "" if anonymous or unknown."""
     return "" if caller.anonymous else clean_address(caller.number or caller.uri)
 
 
-def _name(caller: Party) -> str:
+def caller_name(caller: Party) -> str:
+    """Return the display name, cleaned; "" if there is none besides the number."""
     name = "" if caller.anonymous else clean_name(caller.display_name)
-    return "" if name == _number(caller) else name
+    return "" if name == caller_number(caller) else name
 
 
 def _address(caller: Party) -> str:

@@ -1,6 +1,6 @@
 """What the operator says about delivery; the table `[notify]` of the configuration, or the environment.
 
-Rule 1: a channel is on when its target is given: `smtp.host`, `webhook.url`. Everything else has a default.
+Rule 1: a channel is on when its target is given: `smtp.host`, `ews.url`, `webhook.url`. All else has a default.
 Rule 2: a secret is the name of a file, read again for every attempt, so that it can be changed under us.
 Rule 3: types and ranges are in the fields; what depends on several fields is in `problems`, all at once.
 """
@@ -79,6 +79,67 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.message_domain or self.sender.rpartition("@")[2]
 
 
+class EwsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Items in mailboxes of one Exchange organisation, over Exchange Web Services. Durations are seconds."""
+
+    url: str = ""
+    """`https://HOST/EWS/Exchange.asmx`; empty: nothing is written to Exchange. Not looked up by Autodiscover."""
+    auth: Literal["ntlm", "basic", "oauth"] = "ntlm"
+    """How the account logs on; never guessed, since a guess is a failed logon."""
+    username: str = ""
+    """The service account: `DOMAIN\\user` or `user@domain`; with `oauth` the client id."""
+    password_file: str = ""
+    """Holds the password, with `oauth` the client secret; a line end after it is ignored."""
+    token_url: str = ""
+    """With `oauth`: where tokens are asked for (RFC 6749 s.4.4)."""
+    scope: str = ""
+    """With `oauth`; empty: `https://HOST/.default`."""
+    access: Literal["impersonation", "delegate"] = "impersonation"
+    """`impersonation`: the account has the role ApplicationImpersonation, best with a management scope.
+    `delegate`: it has rights to each mailbox's inbox."""
+    insecure_http: bool = False
+    """Whether `http:` is allowed: call data and, with `basic`, the password cross the network in clear."""
+    ca_file: str = ""
+    """PEM: who may have signed the server's certificate; empty: the system's."""
+    timeout_s: Seconds = 30.0
+    """For one whole request. Less: a server that is slow but works is asked twice. More: a dead one is noticed
+    later."""
+    connections: Concurrency = 4
+    """Requests on their way at once, each a thread. Exchange's usual limit for one account is 27."""
+
+    sender: str = ""
+    """Mail address in From: one of yours that nobody reads. The name beside it is the caller's."""
+    item_class: Annotated[
+        str,
+        Meta(
+            pattern=r"^IPM\.Note(\.[A-Za-z0-9_-]{1,32}){0,6}$",
+            max_length=255,
+            description="IPM.Note, or a class below it",
+        ),
+    ] = "IPM.Note.Microsoft.Missed.Voice"
+    """What Outlook and phones take for a missed call (MS-OXOUM 2.2.2.1, MS-ASEMAIL 2.2.2.83)."""
+    retracted: Literal["remove", "mark"] = "remove"
+    """What becomes of the item of a call that was taken after all: `remove` moves it to Deleted Items, `mark`
+    changes its text and marks it read."""
+
+    recipients: dict[str, str] = {}
+    """Callee's address of record -> primary mail address: "sip:bob@example.com" = "bob@example.com"."""
+    pattern: str = ""
+    """Mail address made of the callee's, as `smtp.pattern`. `recipients` comes first."""
+    hosts: tuple[str, ...] = ()
+    """Hosts of callees for whom `pattern` holds; needed with `{host}`, since callees come from the wire."""
+    always: tuple[str, ...] = ()
+    """Mailboxes that get every missed call."""
+
+    retry: RetryPolicy = RetryPolicy(uncertain_attempts=1_000_000)
+    """Uncertain attempts are repeated until `max_age_s`: before each the item is searched for."""
+
+    @property
+    def actual_scope(self) -> str:
+        """The scope to ask a token for."""
+        return self.scope or f"https://{urlsplit(self.url).hostname}/.default"
+
+
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One HTTP endpoint, Standard Webhooks 1.0. Durations are seconds."""
 
@@ -111,9 +172,10 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Everything about delivery."""
 
     smtp: SmtpSettings = SmtpSettings()
+    ews: EwsSettings = EwsSettings()
     webhook: WebhookSettings = WebhookSettings()
     time_zone: str = "UTC"
-    """Of the times in mails: an IANA name such as Europe/Berlin."""
+    """Of the times in mails and items: an IANA name such as Europe/Berlin."""
     max_waiting: Annotated[int, Meta(ge=1, le=10_000_000, description="1 to 10000000")] = 100_000
     """Open deliveries of a channel; beyond it, its facts stay where they are. Less: a long outage is held in
     the topic and may run into its retention. More: disk, about 1 kB each."""
@@ -122,6 +184,12 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wins nothing; a retraction after it is not delivered. More: personal data is kept longer."""
     stop_s: Seconds = 10.0
     """How long a stop waits for deliveries on their way; what is left is uncertain at the next start."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels that are on."""
+        targets = {"smtp": self.smtp.host, "ews": self.ews.url, "webhook": self.webhook.url}
+        return tuple(name for name, target in targets.items() if target)
 
 
 class Problem(NamedTuple):
@@ -144,6 +212,8 @@ def problems(notify: NotifierSettings) -> list[Problem]:
         found.append(Problem("time_zone", notify.time_zone, right))
     if notify.smtp.host:
         found.extend(_smtp_problems(notify.smtp))
+    if notify.ews.url:
+        found.extend(_ews_problems(notify.ews))
     if notify.webhook.url:
         found.extend(_webhook_problems(notify.webhook))
     return found
@@ -161,11 +231,11 @@ def zone(notify: NotifierSettings) -> tzinfo:
 def near(notify: NotifierSettings, folder: Path) -> NotifierSettings:
     """Return the settings with the paths of files relative to `folder`."""
 
-    def moved(part: SmtpSettings | WebhookSettings) -> Any:
+    def moved(part: SmtpSettings | EwsSettings | WebhookSettings) -> Any:
         named = {f.name: getattr(part, f.name) for f in fields(part) if f.name.endswith("_file")}
         return replace(part, **{name: str(folder / path) for name, path in named.items() if path})
 
-    return replace(notify, smtp=moved(notify.smtp), webhook=moved(notify.webhook))
+    return replace(notify, smtp=moved(notify.smtp), ews=moved(notify.ews), webhook=moved(notify.webhook))
 
 
 def from_environment(environ: Mapping[str, str]) -> NotifierSettings:
@@ -198,38 +268,52 @@ def _smtp_problems(smtp: SmtpSettings) -> Iterator[Problem]:
         yield Problem(
             "smtp.security", "none", "expected starttls or tls: a login would cross the network in clear"
         )
-    if not (smtp.recipients or smtp.pattern or smtp.always):
-        yield Problem("smtp.recipients", {}, "expected recipients, pattern or always: nobody would be told")
-    for callee, address in smtp.recipients.items():
+    yield from _recipient_problems("smtp", smtp)
+
+
+def _ews_problems(ews: EwsSettings) -> Iterator[Problem]:
+    yield from _url_problems("ews", "url", ews.url, insecure_http=ews.insecure_http)
+    if _is_exchange_online(ews.url):
+        right = "expected an Exchange server of yours: Exchange Online turns EWS off"
+        yield Problem("ews.url", ews.url, right)
+    if not ews.username:
+        yield Problem("ews.username", "", "expected the account that writes, or its client id")
+    if not ews.password_file:
+        yield Problem("ews.password_file", "", "expected a file with the account's password or client secret")
+    if ews.auth == "oauth":
+        yield from _url_problems("ews", "token_url", ews.token_url, insecure_http=False)
+    elif ews.token_url or ews.scope:
+        key = "token_url" if ews.token_url else "scope"
+        yield Problem(f"ews.{key}", getattr(ews, key), 'expected only with ews.auth = "oauth"')
+    if not is_mail_address(ews.sender):
+        yield Problem("ews.sender", ews.sender, "expected a mail address of yours: missed-calls@example.com")
+    yield from _recipient_problems("ews", ews)
+
+
+def _recipient_problems(section: str, channel: SmtpSettings | EwsSettings) -> Iterator[Problem]:
+    if not (channel.recipients or channel.pattern or channel.always):
+        right = "expected recipients, pattern or always: nobody would be told"
+        yield Problem(f"{section}.recipients", {}, right)
+    for callee, address in channel.recipients.items():
         if not callee.startswith(("sip:", "sips:", "tel:")):
             right = 'expected an address of record as the key: "sip:bob@example.com" = "bob@example.com"'
-            yield Problem("smtp.recipients", callee, right)
+            yield Problem(f"{section}.recipients", callee, right)
         if not is_mail_address(address):
-            yield Problem(f'smtp.recipients."{callee}"', address, "expected a mail address")
-    for address in smtp.always:
+            yield Problem(f'{section}.recipients."{callee}"', address, "expected a mail address")
+    for address in channel.always:
         if not is_mail_address(address):
-            yield Problem("smtp.always", address, "expected a mail address")
-    if smtp.pattern and not is_mail_address(smtp.pattern.replace("{user}", "x").replace("{host}", "x")):
+            yield Problem(f"{section}.always", address, "expected a mail address")
+    pattern = channel.pattern
+    if pattern and not is_mail_address(pattern.replace("{user}", "x").replace("{host}", "x")):
         right = "expected a mail address with {user} and perhaps {host}: {user}@example.com"
-        yield Problem("smtp.pattern", smtp.pattern, right)
-    if "{host}" in smtp.pattern and not smtp.hosts:
+        yield Problem(f"{section}.pattern", pattern, right)
+    if "{host}" in pattern and not channel.hosts:
         right = "expected the hosts of your users: anybody on the wire could name another"
-        yield Problem("smtp.hosts", [], right)
+        yield Problem(f"{section}.hosts", [], right)
 
 
 def _webhook_problems(webhook: WebhookSettings) -> Iterator[Problem]:
-    try:
-        parts = urlsplit(webhook.url)
-        is_url = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_url = False
-    if not is_url or parts.scheme not in {"http", "https"}:
-        yield Problem("webhook.url", webhook.url, "expected https://HOST/PATH")
-    elif parts.scheme == "http" and not webhook.insecure_http:
-        yield Problem("webhook.url", webhook.url, "expected https:, or webhook.insecure_http = true")
-    elif parts.username or parts.password:
-        right = "expected no user and password in the URL; receivers verify the signature"
-        yield Problem("webhook.url", f"{parts.scheme}://...@{parts.hostname}", right)
+    yield from _url_problems("webhook", "url", webhook.url, insecure_http=webhook.insecure_http)
     if not webhook.secret_file:
         yield Problem("webhook.secret_file", "", "expected a file with a line whsec_...: receivers verify it")
     for network in webhook.allow:
@@ -238,6 +322,31 @@ def _webhook_problems(webhook: WebhookSettings) -> Iterator[Problem]:
         except ValueError:
             right = "expected an address or a network without host bits: 10.1.2.0/24"
             yield Problem("webhook.allow", network, right)
+
+
+def _url_problems(section: str, name: str, url: str, *, insecure_http: bool) -> Iterator[Problem]:
+    key = f"{section}.{name}"
+    try:
+        parts = urlsplit(url)
+        is_url = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_url = False
+    if not is_url or parts.scheme not in {"http", "https"}:
+        yield Problem(key, url, "expected https://HOST/PATH")
+    elif parts.scheme == "http" and not insecure_http:
+        allowed = "" if name == "token_url" else f", or {section}.insecure_http = true"
+        yield Problem(key, url, f"expected https:{allowed}")
+    elif parts.username or parts.password:
+        right = "expected no user and password in the URL"
+        yield Problem(key, f"{parts.scheme}://...@{parts.hostname}", right)
+
+
+def _is_exchange_online(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return host.endswith((".office365.com", ".office.com", ".outlook.com"))
 
 
 def _is_loopback(host: str) -> bool:

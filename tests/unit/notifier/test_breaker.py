@@ -54,3 +54,35 @@ def test_other_failures_leave_it_closed():
     others = set(Failure) - {Failure.CHANNEL_DOWN}
 
     assert all(after(Breaker(), Failed(failure), now=0) == Breaker() for failure in others)
+
+
+def test_who_asks_to_be_left_alone_is_left_alone_and_then_all_go_through():
+    breaker = after(Breaker(), Failed(Failure.THROTTLED, asked_s=60), now=100)
+
+    assert breaker.closed
+    assert [breaker.allows(8, now) for now in (100, 159.9, 160)] == [0, 0, 8]
+
+
+def test_success_of_another_does_not_shorten_what_was_asked_for():
+    breaker = after(Breaker(), Failed(Failure.THROTTLED, asked_s=60), now=100)
+
+    assert after(breaker, Sent(), now=101) == breaker
+    assert after(breaker, Failed(Failure.THROTTLED, asked_s=1), now=101) == breaker
+
+
+def test_nobody_can_ask_for_a_longer_pause_than_the_longest():
+    breaker = after(Breaker(), Failed(Failure.THROTTLED, asked_s=1e12), now=100)
+
+    assert breaker.opens_at == 100 + LONGEST_PAUSE_S
+
+
+def test_a_channel_that_breaks_while_it_was_asked_to_wait_is_open():
+    breaker = after(after(Breaker(), Failed(Failure.THROTTLED, asked_s=60), now=100), DOWN, now=101)
+
+    assert (breaker.failures, breaker.opens_at) == (1, 160)
+
+
+def test_a_probe_that_is_asked_to_wait_has_proved_that_the_channel_works():
+    breaker = after(after(Breaker(), DOWN, now=0), Failed(Failure.THROTTLED, asked_s=60), now=5)
+
+    assert breaker == Breaker(0, 65)

@@ -1,3 +1,4 @@
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from missedcall_common.runtime.settings import SettingsError, from_table
 from missedcall_notifier.app import ways_of
 from missedcall_notifier.clock import SystemClock
 from missedcall_notifier.settings import (
+    EwsSettings,
     NotifierSettings,
     SmtpSettings,
     WebhookSettings,
@@ -25,6 +27,13 @@ pattern = "{user}@example.com"
 hosts = ["example.com"]
 [smtp.recipients]
 "sip:bob@example.com" = "bob@mail.example.com"
+[ews]
+url = "https://exchange.example.com/EWS/Exchange.asmx"
+username = 'EXAMPLE\\missedcall'
+password_file = "ews.password"
+sender = "missed-calls@example.com"
+pattern = "{user}@example.com"
+connections = 3
 [webhook]
 url = "https://hooks.example.com/calls"
 secret_file = "webhook.secret"
@@ -42,18 +51,29 @@ def wrong(text):
 
 def test_nothing_said_means_that_nothing_is_sent():
     assert ways_of(NotifierSettings(), SystemClock()) == []
+    assert NotifierSettings().channels == ()
 
 
-def test_both_channels_can_be_on():
+def test_all_channels_can_be_on():
     ways = ways_of(read(GOOD), SystemClock())
 
-    assert [(way.channel.name, way.concurrency) for way in ways] == [("smtp", 4), ("webhook", 8)]
+    assert [(way.channel.name, way.concurrency) for way in ways] == [("smtp", 4), ("ews", 3), ("webhook", 8)]
+    assert read(GOOD).channels == ("smtp", "ews", "webhook")
 
 
-def test_a_webhook_is_repeated_more_patiently_than_a_mail():
-    smtp, webhook = (way.policy.uncertain_attempts for way in ways_of(read(GOOD), SystemClock()))
+def test_exchange_without_its_library_says_what_is_missing(monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("missedcall_notifier.channels.e")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "exchangelib", None)
 
-    assert smtp < webhook
+    with pytest.raises(SettingsError, match=r"notify\.ews\.url is set: needs exchangelib"):
+        ways_of(read(GOOD), SystemClock())
+
+
+def test_what_can_be_repeated_without_harm_is_repeated_more_patiently_than_a_mail():
+    smtp, ews, webhook = (way.policy.uncertain_attempts for way in ways_of(read(GOOD), SystemClock()))
+
+    assert smtp < min(ews, webhook)
 
 
 @pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
@@ -66,6 +86,64 @@ class Case:
     text: str
     key: str
     right: str
+
+
+EWS = """url = "https://x/EWS/Exchange.asmx"\nusername = "u"\npassword_file = "f"\nsender = "a@b.example"
+always = ["a@b.example"]
+"""
+EWS_CASES = [
+    ('url = "http://x/EWS/Exchange.asmx"', "ews.url", "ews.insecure_http = true"),
+    ('url = "x"', "ews.url", "https://HOST/PATH"),
+    (
+        'url = "https://outlook.office365.com/EWS/Exchange.asmx"',
+        "ews.url",
+        "Exchange Online turns EWS off",
+    ),
+    ('username = ""', "ews.username", "account"),
+    ('password_file = ""', "ews.password_file", "password or client secret"),
+    ('auth = "oauth"', "ews.token_url", "https://HOST/PATH"),
+    (
+        'auth = "oauth"\ntoken_url = "http://x/token"\ninsecure_http = true',
+        "ews.token_url",
+        "expected https:",
+    ),
+    ('token_url = "https://x/token"', "ews.token_url", "only with"),
+    ('scope = "s"', "ews.scope", "only with"),
+    ('sender = ""', "ews.sender", "mail address of yours"),
+    ("always = []", "ews.recipients", "nobody would be told"),
+    ('always = ["bob"]', "ews.always", "mail address"),
+    ('pattern = "{user}@{host}"', "ews.hosts", "on the wire"),
+    ('recipients = {bob = "b@b.example"}', "ews.recipients", "address of record"),
+]
+
+
+def wrong_ews(changes):
+    """Return what is wrong with good settings after `changes`, a TOML text."""
+    given = tomllib.loads(EWS) | tomllib.loads(changes)
+    return [(key, right) for key, _, right in problems(from_table(NotifierSettings, {"ews": given}))]
+
+
+@pytest.mark.parametrize(("changes", "key", "right"), EWS_CASES)
+def test_settings_of_exchange_that_contradict_each_other_are_named(changes, key, right):
+    [(found, expected)] = wrong_ews(changes)
+
+    assert found == key
+    assert right in expected
+
+
+@pytest.mark.parametrize(
+    "item_class", ["IPM.Appointment", "ipm.note", "IPM.Note.", "IPM.Note.a b", "IPM.Notes"]
+)
+def test_an_item_class_is_one_that_a_message_can_have(item_class):
+    with pytest.raises(SettingsError, match=r"ews\.item_class = .*expected IPM\.Note, or a class below it"):
+        wrong_ews(f'item_class = "{item_class}"')
+
+
+def test_a_scope_follows_from_the_url():
+    assert (
+        EwsSettings(url="https://mail.example.com:444/EWS/Exchange.asmx").actual_scope
+        == "https://mail.example.com/.default"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +231,8 @@ def test_files_are_found_beside_the_configuration():
     moved = near(read(GOOD), Path("/etc/missedcall"))
 
     assert moved.webhook.secret_file == "/etc/missedcall/webhook.secret"
-    assert moved.smtp.password_file == ""
+    assert moved.ews.password_file == "/etc/missedcall/ews.password"
+    assert moved.ews.ca_file == moved.smtp.password_file == ""
 
 
 def test_the_environment_says_the_same():

@@ -1,0 +1,80 @@
+"""A notice as an item of a mailbox (MS-OXOUM 2.2): what Exchange's own voice system wrote for a missed call.
+
+Rule 1: pure, and the same for the same fact on every attempt.
+Rule 2: an anonymous caller leaves no number and no name in any property (RFC 3323).
+"""
+
+from datetime import tzinfo
+
+import msgspec
+from msgspec import Struct
+
+from missedcall_notifier.notice import caller_in_short, caller_name, caller_number, render, when
+from missedcall_notifier.sanitise import clean
+from missedcall_notifier.settings import EwsSettings
+from missedcall_schemas.records import MissedCall
+
+from .mail import message_id
+from .port import UnrenderableError
+
+SUBJECT_LIMIT = 255
+"""Characters of PidTagSubject that every client shows and EWS libraries take."""
+
+CALL_ID_LIMIT = 255
+"""Characters of a Call-ID. More: a peer decides how much the mailbox keeps."""
+
+
+class CallItem(Struct, frozen=True, kw_only=True):
+    """What is written into the item, whatever library writes it."""
+
+    subject: str
+    text: str
+    shown_caller: str
+    """The caller as the list of messages shows the sender."""
+    number: str
+    """PidTagSenderTelephoneNumber; "" if unknown or anonymous."""
+    name: str
+    """PidTagVoiceMessageSenderName; "" if unknown or anonymous."""
+    call_id: str
+    """PidTagCallId."""
+    fact_id: str
+    message_id: str
+    """PidTagInternetMessageId, with its angle brackets: that of the mail about the same fact."""
+    at: float
+    """When the call began, POSIX seconds: the item's delivery and submit time."""
+    urgent: bool
+
+
+def write(fact: MissedCall, settings: EwsSettings, zone: tzinfo) -> bytes:
+    """Return the item, encoded.
+
+    Raises:
+        UnrenderableError: the fact cannot be put into an item.
+    """
+    try:
+        notice = render(fact, zone)
+        item = CallItem(
+            subject=clean(notice.subject, SUBJECT_LIMIT),
+            text=notice.text,
+            shown_caller=caller_in_short(fact.caller),
+            number=caller_number(fact.caller),
+            name=caller_name(fact.caller),
+            call_id=clean(fact.call_id, CALL_ID_LIMIT),
+            fact_id=fact_key(fact),
+            message_id=message_id(fact, settings.sender.rpartition("@")[2]),
+            at=when(fact).timestamp(),
+            urgent=fact.urgent,
+        )
+        return msgspec.json.encode(item)
+    except ValueError as error:
+        raise UnrenderableError(str(error)) from error
+
+
+def read(content: bytes) -> CallItem:
+    """Return what `write` encoded."""
+    return msgspec.json.decode(content, type=CallItem)
+
+
+def fact_key(fact: MissedCall) -> str:
+    """Return what the item is found by again; the same for all revisions of a fact."""
+    return clean(fact.fact_id, 128)
