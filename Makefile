@@ -58,11 +58,16 @@ fuzz: setup  ## read what nobody would write (SECONDS=600 of it, on PROCESSES=2 
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --processes $(or $(PROCESSES),2)
 
 .PHONY: bench
-bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (a quarter of an hour)
+bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (half an hour)
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/hep.py
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/classify.py
 	$(BIN)/python benchmarks/replay.py
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/flood.py
+
+.PHONY: bench-kafka
+bench-kafka: compiled  ## those of the services on Kafka (ten minutes)
+	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/collector_kafka.py --overload 250000 --lib build/compiled/lib
+	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/classifier_kafka.py --lib build/compiled/lib
 
 CORES := $(shell find schemas services -name '*.py' -not -path '*/.venv/*')
 COMPILED := build/compiled/bin/missedcall
