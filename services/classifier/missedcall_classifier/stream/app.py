@@ -10,7 +10,7 @@ import faust
 from faust.types import TP
 
 from missedcall_classifier.policy import Policy
-from missedcall_common.kafka.client import login_of, security_protocol, tls_context
+from missedcall_common.kafka.client import login_of, reach, tls_context
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
@@ -29,28 +29,8 @@ FETCH_BYTES = 1_048_576
 """Of one partition at once, and so what a worker holds of each."""
 
 
-def connection(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the arguments that all clients of aiokafka have in common.
-
-    Raises:
-        SettingsError: a file for TLS or the password's cannot be used.
-    """
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": list(settings.bootstrap),
-        "security_protocol": security_protocol(settings),
-        "ssl_context": tls_context(settings),
-    }
-    if (login := login_of(settings)) is not None:
-        arguments |= {
-            "sasl_mechanism": login.mechanism,
-            "sasl_plain_username": login.username,
-            "sasl_plain_password": login.password,
-        }
-    return arguments
-
-
 def credentials(settings: KafkaSettings) -> faust.SSLCredentials | faust.SASLCredentials | None:
-    """Return the same as Faust wants it; None for a plain connection.
+    """Return `reach`'s TLS and login as Faust wants them; None for a plain connection.
 
     Raises:
         SettingsError: a file for TLS or the password's cannot be used.
@@ -67,7 +47,7 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
     """Return the application; nothing is connected before its worker starts."""
     kafka = settings.kafka
     source = name_of("sip-transactions", kafka)
-    partitions = KafkaPartitions(settings, policy, connection(kafka))
+    partitions = KafkaPartitions(settings, policy, reach(kafka))
     progress = Progress()
 
     def live() -> str:

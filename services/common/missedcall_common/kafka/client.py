@@ -37,9 +37,17 @@ def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     """
     if util.crc32c_c is None:
         raise KafkaUnusableError("the package crc32c is missing: install missedcall-common[kafka]")
+    return {**reach(settings), "client_id": client_id}
+
+
+def reach(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the arguments by which kafka-python and aiokafka alike come to the brokers.
+
+    Raises:
+        SettingsError: a file for TLS or the password's cannot be used.
+    """
     arguments: dict[str, Any] = {
         "bootstrap_servers": list(settings.bootstrap),
-        "client_id": client_id,
         "security_protocol": security_protocol(settings),
         "ssl_context": tls_context(settings),
     }
