@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_whatever_crashes_each_fact_is_there_once_and_none_is_hidden_for_ever(kafka):
-    run = Run(calls=2000, seconds=40.0, seed=7, partitions=4, every_s=(1.0, 3.0), crash=0.004, take_over=0.05)
+    run = Run(calls=2000, seconds=40.0, seed=7, partitions=4, every_s=(1.0, 3.0), crash=0.012, take_over=0.05)
 
     done = asyncio.run(Chaos(kafka, run).go())
 
