@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from missedcall_common.runtime.events import Event, emit
-from missedcall_notifier.source import SourcedFact
+from missedcall_notifier.journal import ONLY
+from missedcall_notifier.source import Page
 from missedcall_schemas import codec
+from missedcall_schemas.records import MissedCall
 
 from .store import Store
 from .store_file import FACTS
@@ -28,24 +30,24 @@ class StoredFacts:
             self._more.set()
             self._more = asyncio.Event()
 
-    async def read(self, after: int, limit: int) -> Sequence[SourcedFact]:
-        """Return up to ``limit`` facts behind position ``after``; a record that cannot be read is passed over."""
+    async def read(self, positions: Mapping[int, int], limit: int) -> Page | None:
+        """Return up to ``limit`` facts behind the position; a record that cannot be read is none of them."""
+        rows = self._store.rows(FACTS, positions[ONLY], limit)
+        if not rows:
+            return None
         newer: Counter[str] = Counter()
-        while rows := self._store.rows(FACTS, after, limit):
-            found = []
-            for row in rows:
-                try:
-                    found.append(SourcedFact(row.seq, codec.decode_missed_call(row.value, newer)))
-                except codec.CodecError as error:
-                    emit(Event.RECORD_REFUSED, error, topic=FACTS.name, offset=row.seq)
-            if newer:
-                emit(Event.RECORD_NEWER, topic=FACTS.name, count=newer.total())
-            if found:
-                return found
-            after = rows[-1].seq
-        return ()
+        facts: list[MissedCall | None] = []
+        for row in rows:
+            try:
+                facts.append(codec.decode_missed_call(row.value, newer))
+            except codec.CodecError as error:
+                emit(Event.RECORD_REFUSED, error, topic=FACTS.name, offset=row.seq)
+                facts.append(None)
+        if newer:
+            emit(Event.RECORD_NEWER, topic=FACTS.name, count=newer.total())
+        return Page(ONLY, rows[-1].seq, facts)
 
-    async def wait(self, after: int) -> None:
-        """Return when there are facts behind ``after``."""
-        while after >= self._last:
+    async def wait(self, positions: Mapping[int, int]) -> None:
+        """Return when there are facts behind the position."""
+        while positions[ONLY] >= self._last:
             await self._more.wait()

@@ -10,7 +10,8 @@ Rule 3: its id is a function of the fact, the channel and the recipient, so that
     PENDING  ------------------->  ATTEMPT  ------------>  SENT
     RETRY      <--- postponed ---     |     ---refused-->  DEAD
     UNCERTAIN  <--- lost --------     |
-       any of the three and ATTEMPT   ------withdrawn--->  SUPPRESSED
+       any of the three               ------withdrawn--->  SUPPRESSED
+    DEAD       --- redriven --->  RETRY
 """
 
 import hashlib
@@ -62,6 +63,8 @@ class Signal(StrEnum):
     LOST = "lost"
     REFUSED = "refused"
     WITHDRAWN = "withdrawn"
+    REDRIVEN = "redriven"
+    """A person has mended what it failed for."""
 
 
 S = State
@@ -77,6 +80,7 @@ ROWS = (
     (S.PENDING,   Signal.WITHDRAWN, S.SUPPRESSED),
     (S.RETRY,     Signal.WITHDRAWN, S.SUPPRESSED),
     (S.UNCERTAIN, Signal.WITHDRAWN, S.SUPPRESSED),
+    (S.DEAD,      Signal.REDRIVEN,  S.RETRY),
 )
 # fmt: on
 TRANSITIONS = {(state, signal): after for state, signal, after in ROWS}
@@ -138,6 +142,12 @@ def name_of(*parts: str | int) -> str:
 def delivery_id(fact_id: str, revision: int, channel: str, recipient: str) -> str:
     """Return the name of this delivery: the same in every process, now and in a year."""
     return name_of(fact_id, revision, channel, recipient)
+
+
+def correction_of(delivery: Delivery) -> str:
+    """Return the id that the correction of a notice has, if there ever is one."""
+    fact = delivery.fact
+    return delivery_id(fact.fact_id, fact.revision + 1, delivery.channel, delivery.recipient)
 
 
 def intent(fact: MissedCall, channel: str, recipient: str, now: float) -> Delivery:
@@ -205,6 +215,22 @@ def interrupted(delivery: Delivery, now: float) -> Delivery:
 def withdraw(delivery: Delivery, reason: str, now: float) -> Delivery:
     """Return a delivery that is no longer wanted; `reason` is named in the journal."""
     return _advance(delivery, Signal.WITHDRAWN, now, detail=reason)
+
+
+def redriven(delivery: Delivery, now: float) -> Delivery:
+    """Return a dead delivery as it begins anew: the same name, due at once, with its whole patience before it.
+
+    One that may have arrived stays one that may have: it is searched for, where that can be done.
+    """
+    return _advance(
+        delivery,
+        Signal.REDRIVEN,
+        now,
+        opened_at=now,
+        next_at=now,
+        attempts=0,
+        lost=min(delivery.lost, 1),
+    )
 
 
 def encode(delivery: Delivery) -> bytes:

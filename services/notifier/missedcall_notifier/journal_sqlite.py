@@ -10,14 +10,14 @@ Rule 3: columns are for finding; the record is the JSON in `value`, so that a fi
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from .claim import claim
 from .delivery import ENDED, OPEN, Delivery, decode, encode, interrupted
-from .journal import StaleDeliveryError
+from .journal import ONLY, StaleDeliveryError
 
 T = TypeVar("T")
 
@@ -108,17 +108,24 @@ class SqliteJournal:
             self._connection = None
         self._thread.shutdown()
 
-    async def position(self, channel: str) -> int:
+    async def positions(self, channel: str) -> Mapping[int, int]:
         """Return up to where the channel's facts have become intents."""
         query = "SELECT position FROM notify_position WHERE channel = ?"
 
-        def look(db: sqlite3.Connection) -> int:
+        def look(db: sqlite3.Connection) -> Mapping[int, int]:
             row = db.execute(query, (channel,)).fetchone()
-            return int(row[0]) if row else 0
+            return {ONLY: int(row[0]) if row else 0}
 
         return await self._run(look)
 
-    async def open(self, channel: str, intents: Sequence[Delivery], *, position: int) -> list[Delivery]:
+    async def open(
+        self,
+        channel: str,
+        intents: Sequence[Delivery],
+        *,
+        position: int,
+        part: int = ONLY,  # noqa: ARG002 - of the port
+    ) -> list[Delivery]:
         """Record the channel's intents and its new position; return the intents that are new."""
         rows = [_row(delivery) for delivery in intents]  # here: what cannot be encoded harms no other call
 

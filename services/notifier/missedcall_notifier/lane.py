@@ -107,17 +107,18 @@ class Lane:
     async def _take_in(self) -> None:
         """Turn facts into intents."""
         name = self.name
-        position = await self._journal.position(name)
         while not self._stopping.is_set():
             if await self._journal.waiting(name) >= self._max_waiting:
                 await self._clock.wait(self._stopping, self._clock.now() + FULL_WAIT_S)
                 continue
-            facts = await self._source.read(position, READ_LIMIT)
-            if not facts:
-                await self._until_stopped(self._source.wait(position))
+            positions = await self._journal.positions(name)
+            page = await self._source.read(positions, READ_LIMIT)
+            if page is None:
+                await self._until_stopped(self._source.wait(positions))
+                self._wake.set()  # a part may have come, with deliveries of its own
                 continue
             intents = []
-            for _, fact in facts:
+            for fact in page.facts:
                 if fact is None:
                     self.counts[f"unrouted:{UNREADABLE}"] += 1
                     continue
@@ -132,8 +133,7 @@ class Lane:
                     self.counts[f"unrouted:{routed.reason}"] += 1
                 else:
                     intents += routed
-            position = facts[-1].position
-            for delivery in await self._journal.open(name, intents, position=position):
+            for delivery in await self._journal.open(name, intents, position=page.position, part=page.part):
                 self._changed(delivery)
             self._wake.set()
 

@@ -47,7 +47,7 @@ async def live(journal, channel, facts, crash=None):
     lane = make_lane(channel, MemoryFacts(facts), seen, LeapingClock(NOW + 20), log, concurrency=2)
 
     async def until_done():
-        await turns_until(lambda: journal._positions.get("fake") == len(facts) and idle(journal))
+        await turns_until(lambda: journal.ledger("fake").position == len(facts) and idle(journal))
         lane.stop()
 
     done = asyncio.ensure_future(until_done())
@@ -61,7 +61,7 @@ async def live(journal, channel, facts, crash=None):
 
 
 def idle(journal):
-    return all(delivery.state in ENDED for delivery in journal._deliveries.values())
+    return all(delivery.state in ENDED for delivery in journal.ledger("fake")._held.values())
 
 
 def play(facts, script, crashes):
@@ -80,7 +80,7 @@ def test_a_crash_at_any_call_of_the_journal_loses_nothing_and_repeats_only_what_
     for at in range(1, 15):
         for after in (False, True):
             journal, channel = play(FACTS, [], [(at, after)])
-            held = list(journal._deliveries.values())
+            held = list(journal.ledger("fake")._held.values())
 
             assert [delivery.state for delivery in held] == [State.SENT] * len(FACTS)
             assert set(channel.accepted) == {delivery.delivery_id for delivery in held}
@@ -100,7 +100,7 @@ OUTCOMES = st.sampled_from([Sent(), *(Failed(failure) for failure in Failure), R
 )
 def test_whatever_fails_and_wherever_it_dies_every_notice_comes_to_its_end(script, crashes):
     journal, channel = play(FACTS, script, crashes)
-    held = journal._deliveries
+    held = journal.ledger("fake")._held
 
     assert len(held) == len(FACTS)
     for delivery in held.values():
@@ -119,7 +119,7 @@ def test_whatever_fails_and_wherever_it_dies_every_notice_comes_to_its_end(scrip
 def test_a_retracted_call_is_corrected_exactly_where_a_notice_may_have_been_seen(script, crashes):
     fact = make_fact()
     journal, channel = play([fact, make_retraction(fact)], script, crashes)
-    by_revision = {delivery.fact.revision: delivery for delivery in journal._deliveries.values()}
+    by_revision = {delivery.fact.revision: delivery for delivery in journal.ledger("fake")._held.values()}
     revisions = [delivery.fact.revision for delivery in channel.sent]
 
     assert by_revision[1].state in ENDED

@@ -23,6 +23,7 @@ from missedcall_notifier.delivery import (
     interrupted,
     jitter,
     name_of,
+    redriven,
     settle,
     withdraw,
 )
@@ -49,8 +50,20 @@ def test_every_state_is_open_ended_or_under_way():
     assert set(State) - OPEN - ENDED == {State.ATTEMPT}
 
 
-def test_no_row_leads_out_of_an_end():
-    assert not {before for before, _, _ in ROWS} & ENDED
+def test_nothing_but_a_person_leads_out_of_an_end():
+    assert [row for row in ROWS if row[0] in ENDED] == [(State.DEAD, Signal.REDRIVEN, State.RETRY)]
+
+
+def test_a_dead_delivery_that_is_redriven_has_its_name_and_its_whole_patience():
+    dead = begin(make_delivery(), NOW)
+    dead = settle(dead, Failed(Failure.UNCERTAIN), RetryPolicy(uncertain_attempts=1), NOW + 9)
+    assert dead.state is State.DEAD
+
+    again = redriven(dead, NOW + 1000)
+
+    assert (again.state, again.delivery_id) == (State.RETRY, dead.delivery_id)
+    assert (again.opened_at, again.next_at, again.attempts) == (NOW + 1000, NOW + 1000, 0)
+    assert again.maybe_seen
 
 
 def test_every_signal_is_in_a_row():

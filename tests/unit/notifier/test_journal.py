@@ -40,13 +40,13 @@ def run(request, tmp_path):
 
 
 def test_a_new_channel_stands_at_the_beginning(run):
-    assert run(lambda journal: journal.position("fake")) == 0
+    assert run(lambda journal: journal.positions("fake")) == {0: 0}
 
 
 def test_intents_and_position_move_together(run):
     async def test(journal):
         opened = await journal.open("fake", [make_delivery()], position=7)
-        return opened, await journal.position("fake"), await journal.position("other")
+        return opened, (await journal.positions("fake"))[0], (await journal.positions("other"))[0]
 
     assert run(test) == ([make_delivery()], 7, 0)
 
@@ -202,7 +202,7 @@ def test_a_sqlite_journal_is_still_there_after_it_was_closed(tmp_path):
         async with SqliteJournal(tmp_path / "notify.db") as journal:
             await journal.open("fake", [make_delivery()], position=3)
         async with SqliteJournal(tmp_path / "notify.db") as journal:
-            return await journal.position("fake"), await journal.find(make_delivery().delivery_id)
+            return (await journal.positions("fake"))[0], await journal.find(make_delivery().delivery_id)
 
     assert asyncio.run(test()) == (3, make_delivery())
 

@@ -335,7 +335,7 @@ def test_a_fact_that_cannot_be_read_holds_up_nothing():
         world = World(facts=[None, make_fact()])
         async with world.running() as lane:
             await world.log.until(State.SENT)
-            return lane.counts["unrouted:unreadable"], await world.journal.position("fake")
+            return lane.counts["unrouted:unreadable"], (await world.journal.positions("fake"))[0]
 
     assert asyncio.run(main()) == (1, 2)
 
