@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Struct
 
-from .records import CaptureBatch, MissedCall, SipMessage, Verdict
+from .records import CaptureBatch, MissedCall, Person, Preferences, SipMessage, Verdict
 from .vocabularies import READ_UNKNOWN_AS, values_of
 
 JSON = "application/json"
@@ -61,6 +61,8 @@ _MESSAGE = msgspec.msgpack.Decoder(SipMessage)
 _BATCH = msgspec.msgpack.Decoder(CaptureBatch)
 _MISSED_CALL = msgspec.json.Decoder(MissedCall)
 _VERDICT = msgspec.json.Decoder(Verdict)
+_PERSON = msgspec.json.Decoder(Person)
+_PREFERENCES = msgspec.json.Decoder(Preferences)
 
 
 def encode_message(message: SipMessage) -> bytes:
@@ -149,6 +151,42 @@ def decode_verdict(data: bytes, unknown: Counter[str] | None = None) -> Verdict:
     return _read_json(_VERDICT, Verdict, data, unknown)
 
 
+def encode_person(person: Person) -> bytes:
+    """Return the value of one record of `directory`: one line of JSON, every field written.
+
+    Raises:
+        CodecError: a text is not Unicode.
+    """
+    return _write_json(person)
+
+
+def decode_person(data: bytes) -> Person:
+    """Read a value of `directory`, written by this release, an older or a newer one.
+
+    Raises:
+        CodecError: the bytes are no Person.
+    """
+    return _read_json(_PERSON, Person, data, None)
+
+
+def encode_preferences(preferences: Preferences) -> bytes:
+    """Return the value of one record of `preferences`: one line of JSON, the fields that were chosen.
+
+    Raises:
+        CodecError: a text is not Unicode or a number is not finite.
+    """
+    return _write_json(preferences)
+
+
+def decode_preferences(data: bytes) -> Preferences:
+    """Read a value of `preferences`, written by this release, an older or a newer one.
+
+    Raises:
+        CodecError: the bytes are no Preferences.
+    """
+    return _read_json(_PREFERENCES, Preferences, data, None)
+
+
 class Codec(Struct, frozen=True):
     """How one record is written on a topic."""
 
@@ -165,6 +203,8 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         "CaptureBatch": Codec(CaptureBatch, MSGPACK, encode_batch, decode_batch),
         "MissedCall": Codec(MissedCall, JSON, encode_missed_call, decode_missed_call),
         "Verdict": Codec(Verdict, JSON, encode_verdict, decode_verdict),
+        "Person": Codec(Person, JSON, encode_person, decode_person),
+        "Preferences": Codec(Preferences, JSON, encode_preferences, decode_preferences),
     }
 )
 """By the record's name, as the topic files have it."""

@@ -18,12 +18,19 @@ from msgspec import Struct
 
 from . import asyncapi, json_schema, topic_page, yaml
 from .compatibility import breaking_changes
-from .records import MissedCall, Verdict
+from .records import MissedCall, Person, Preferences, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder `schemas/` of a checkout; an installed package has no documents."""
 
-PUBLIC: Mapping[str, type[Struct]] = MappingProxyType({"missed-call.v1": MissedCall, "verdict.v1": Verdict})
+PUBLIC: Mapping[str, type[Struct]] = MappingProxyType(
+    {
+        "missed-call.v1": MissedCall,
+        "verdict.v1": Verdict,
+        "person.v1": Person,
+        "preferences.v1": Preferences,
+    }
+)
 """Records with a JSON Schema of their own, by version name."""
 
 

@@ -10,7 +10,7 @@ Rule 3: addresses of record are `sip:user@host`, host in lower case, no port, no
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 
 class SipMessage(Struct, frozen=True, array_like=True):
@@ -182,3 +182,48 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """Rules below the one that fired whose condition held as well."""
     decided_at: float = 0.0
     policy: str = ""
+
+
+class Person(Struct, frozen=True, kw_only=True):
+    """What the directory knows of one user: the topic `directory`. An empty value deletes the record."""
+
+    addresses: tuple[str, ...]
+    """Addresses of record, at least one, all of this person; the first is the record's key."""
+    name: str = ""
+    """As colleagues know the person. Shown as trustworthy: not to be copied from the signalling."""
+    mailbox: str = ""
+    """Mail address that notices go to; Exchange wants the primary one. "": as if the directory did not say."""
+    numbers: tuple[str, ...] = ()
+    """Telephone numbers, best in international form: `+49 30 2312 5001`."""
+    extension: str = ""
+    """Internal short number: `613`."""
+    locale: str = ""
+    """Language of notices, BCP 47: `de`, `de-AT`; "": the installation's."""
+    time_zone: str = ""
+    """Of the times in notices, an IANA name: `Europe/Berlin`; "": the installation's."""
+    channels: tuple[str, ...] = ()
+    """Channels that reach this mailbox (`smtp`, `ews`, `graph`); empty: all that are on."""
+    groups: tuple[str, ...] = ()
+    """Groups whose preferences hold for the person; the first one counts most."""
+
+
+class Preferences(Struct, frozen=True, kw_only=True):
+    """What one user has chosen: the topic `preferences`, whose key is one of the user's addresses of record.
+
+    A field left out is not chosen: the group's choice holds, then the installation's.
+    """
+
+    notices: bool | UnsetType = UNSET
+    """Whether the user wants notices at all."""
+    channels: tuple[str, ...] | UnsetType = UNSET
+    """Channels that the user wants; empty: all."""
+    quiet_hours: str | UnsetType = UNSET
+    """When notices wait, in the user's time zone: `22:00-07:00`; "": never."""
+    quiet_days: tuple[str, ...] | UnsetType = UNSET
+    """Days on which they wait from midnight to midnight: `sat`, `sun`."""
+    min_ring_s: float | UnsetType = UNSET
+    """Calls whose caller gave up before the phones had rung for so many seconds bring no notice; 0: all do."""
+    anonymous: bool | UnsetType = UNSET
+    """Whether calls of anonymous callers bring a notice."""
+    internal: bool | UnsetType = UNSET
+    """Whether calls of people in the directory bring a notice."""

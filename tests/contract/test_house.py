@@ -82,6 +82,7 @@ SHELLS = frozenset(
         "missedcall_notifier.events",
         "missedcall_notifier.journal_sqlite",
         "missedcall_notifier.lane",
+        "missedcall_notifier.people.files",
         "missedcall_notifier.source",
         "missedcall_notifier.stages",
     }

@@ -17,8 +17,10 @@ from .channels.webhook import WebhookChannel
 from .clock import Clock, SystemClock
 from .journal import Journal
 from .lane import Lane, Observer, Way, say_nothing
+from .people.files import FilePeople
+from .people.port import PeopleSource
 from .routing import by_mail, everything_to
-from .settings import NotifierSettings, problems, zone
+from .settings import NotifierSettings, defaults_of, problems, zone
 from .source import FactSource
 
 FORGET_EVERY_S = 3600.0
@@ -38,6 +40,7 @@ class Notifier:
         journal: Journal,
         clock: Clock | None = None,
         *,
+        people: PeopleSource | None = None,
         observe: Observer = say_nothing,
         ways: Sequence[Way] | None = None,
     ) -> None:
@@ -48,27 +51,32 @@ class Notifier:
             source: the facts.
             journal: deliveries and positions; opened and closed by the caller.
             clock: the wall clock.
+            people: who people are; None: what the files of the settings say, followed while we run.
             observe: told of every change of a delivery, after it is durable; must not block or raise.
             ways: channels other than those of the settings.
 
         Raises:
-            SettingsError: the settings contradict themselves.
+            SettingsError: the settings contradict themselves, or a file that they name is wrong.
         """
         self._clock = clock or SystemClock()
         self._settings = settings
         self._journal = journal
         self._stopping = asyncio.Event()
+        ways = ways_of(settings, self._clock) if ways is None else ways
+        self._files = FilePeople(settings.people) if people is None else None
         self._lanes = [
             Lane(
                 way,
                 source=source,
                 journal=journal,
                 clock=self._clock,
+                people=people or self._files,
+                defaults=defaults_of(settings),
                 observe=observe,
                 max_waiting=settings.max_waiting,
                 stop_s=settings.stop_s,
             )
-            for way in (ways_of(settings, self._clock) if ways is None else ways)
+            for way in ways
         ]
 
     async def run(self) -> None:
@@ -81,6 +89,8 @@ class Notifier:
             for lane in self._lanes:
                 group.create_task(lane.run())
             group.create_task(self._forget())
+            if self._files is not None:
+                group.create_task(self._files.follow(self._stopping))
 
     def stop(self) -> None:
         """Let what is on its way end, begin nothing further, and let `run` return."""

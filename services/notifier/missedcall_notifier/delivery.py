@@ -25,6 +25,7 @@ from missedcall_schemas.codec import decode_missed_call
 from missedcall_schemas.records import MissedCall
 
 from .failure import Failure, Report, Sent
+from .reader import Reader
 from .retry import RetryPolicy, next_delay_s
 
 NAMESPACE = uuid.UUID("6f1f4b0c-4c0f-5d0e-9b57-3f6d2a8e7c11")
@@ -119,6 +120,10 @@ class Delivery(Struct, frozen=True, kw_only=True, tag_field="type", tag="deliver
     """Of the failure, or why it was suppressed."""
     ref: str = ""
     """What the target calls it."""
+    reader: Reader = Reader()
+    """Who reads it, as the directory had it when the intent was recorded."""
+    not_before: float = 0.0
+    """When it was first due, if its reader's quiet hours made it wait: its age counts from there."""
 
     @property
     def maybe_seen(self) -> bool:
@@ -126,6 +131,7 @@ class Delivery(Struct, frozen=True, kw_only=True, tag_field="type", tag="deliver
         return self.state is S.SENT or self.lost > 0
 
 
+_NOBODY = Reader()
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Delivery)
 
@@ -150,8 +156,19 @@ def correction_of(delivery: Delivery) -> str:
     return delivery_id(fact.fact_id, fact.revision + 1, delivery.channel, delivery.recipient)
 
 
-def intent(fact: MissedCall, channel: str, recipient: str, now: float) -> Delivery:
-    """Return the delivery of `fact`, due at once. A retraction supersedes the revision before it."""
+def intent(
+    fact: MissedCall,
+    channel: str,
+    recipient: str,
+    now: float,
+    *,
+    reader: Reader = _NOBODY,
+    not_before: float = 0.0,
+) -> Delivery:
+    """Return the delivery of `fact`, due at `now` or `not_before`, whichever is later.
+
+    A retraction supersedes the revision before it.
+    """
     retracted = fact.state == "retracted"
     earlier = delivery_id(fact.fact_id, fact.revision - 1, channel, recipient) if retracted else ""
     return Delivery(
@@ -162,7 +179,9 @@ def intent(fact: MissedCall, channel: str, recipient: str, now: float) -> Delive
         supersedes=earlier,
         opened_at=now,
         changed_at=now,
-        next_at=now,
+        next_at=max(now, not_before),
+        reader=reader,
+        not_before=not_before if not_before > now else 0.0,
     )
 
 
@@ -182,7 +201,7 @@ def settle(delivery: Delivery, report: Report, policy: RetryPolicy, now: float) 
         policy,
         report.failure,
         attempt=lost if report.failure is Failure.UNCERTAIN else delivery.attempts,
-        elapsed_s=now - delivery.opened_at,
+        elapsed_s=now - max(delivery.opened_at, delivery.not_before),
         asked_s=report.asked_s,
         jitter=jitter(delivery.delivery_id, delivery.attempts),
     )

@@ -18,7 +18,7 @@ def log_delivery(delivery: Delivery) -> None:
         case State.PENDING | State.ATTEMPT:
             pass
         case State.SENT:
-            took_s = round(delivery.changed_at - delivery.opened_at, 3)
+            took_s = round(delivery.changed_at - max(delivery.opened_at, delivery.not_before), 3)
             emit(
                 Event.NOTICE_SENT,
                 channel=channel,

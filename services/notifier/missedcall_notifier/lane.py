@@ -19,8 +19,10 @@ from .clock import Clock
 from .delivery import Delivery, State
 from .events import log_breaker, log_delivery
 from .journal import Journal, StaleDeliveryError
+from .people.port import FixedPeople, PeopleSource
+from .reader import Defaults
 from .retry import RetryPolicy
-from .routing import UNREADABLE, Recipients, Unrouted, route
+from .routing import UNREADABLE, Recipients, route
 from .source import FactSource
 from .stages import Job, chain, record, render, send, unless_reported
 
@@ -60,6 +62,8 @@ class Lane:
         source: FactSource,
         journal: Journal,
         clock: Clock,
+        people: PeopleSource | None = None,
+        defaults: Defaults | None = None,
         observe: Observer = say_nothing,
         max_waiting: int,
         stop_s: float,
@@ -72,6 +76,8 @@ class Lane:
         self._source = source
         self._journal = journal
         self._clock = clock
+        self._people = people or FixedPeople()
+        self._defaults = defaults or Defaults()
         self._observe = observe
         self._max_waiting = max_waiting
         self._stop_s = stop_s
@@ -117,7 +123,8 @@ class Lane:
                 await self._until_stopped(self._source.wait(positions))
                 self._wake.set()  # a part may have come, with deliveries of its own
                 continue
-            intents = []
+            intents: list[Delivery] = []
+            people = self._people.snapshot()
             for fact in page.facts:
                 if fact is None:
                     self.counts[f"unrouted:{UNREADABLE}"] += 1
@@ -126,13 +133,14 @@ class Lane:
                     fact,
                     name,
                     self._way.recipients,
+                    people,
+                    self._defaults,
                     now=self._clock.now(),
                     max_age_s=self._way.policy.max_age_s,
                 )
-                if isinstance(routed, Unrouted):
-                    self.counts[f"unrouted:{routed.reason}"] += 1
-                else:
-                    intents += routed
+                for reason in routed.unrouted:
+                    self.counts[f"unrouted:{reason}"] += 1
+                intents += routed.intents
             for delivery in await self._journal.open(name, intents, position=page.position, part=page.part):
                 self._changed(delivery)
             self._wake.set()

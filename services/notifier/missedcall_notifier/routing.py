@@ -1,66 +1,112 @@
 """Who is told of a fact over one channel, and if nobody, why.
 
-Rule 1: pure: fact and configuration in, intents or a named reason out. The reasons are metric labels.
-Rule 2: a callee comes from the wire. An address made of it goes to a mail relay, so its parts are held to an
-        alphabet that neither SMTP nor a relay's routing syntax (`user%host`, `!`) gives a second meaning.
+Rule 1: pure: fact, people and configuration in, intents and named reasons out. The reasons are metric labels.
+Rule 2: the directory knows best; then come the channel's table and its pattern. A callee comes from the wire: an
+        address made of it is held to an alphabet that is safe (`mail_address`).
 Rule 3: a pattern that takes the host from the wire needs a list of hosts: else whoever can send us an INVITE
         could have us mail anybody.
+Rule 4: preferences are the callee's, for the callee's own mailbox. Who is always told, a team's mailbox or an
+        endpoint, is told by the operator.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from missedcall_schemas.records import MissedCall
+from missedcall_schemas.records import MissedCall, Person
 
 from .delivery import Delivery, intent
+from .mail_address import by_pattern
+from .people.port import People
+from .people.preferences import Situation, not_before, unwanted
+from .reader import Defaults, reader_of, zone_of
 
-Recipients = Callable[[MissedCall], Sequence[str]]
-"""Who is told: nobody if the callee is unknown to the channel."""
+
+class Told(NamedTuple):
+    """Somebody who is told."""
+
+    recipient: str
+    """Mail address, or the endpoint's name."""
+    own: bool = False
+    """Whether this is the callee's own mailbox, for which the callee's preferences hold."""
+
+
+Recipients = Callable[[MissedCall, Person | None], Sequence[Told]]
+"""Who is told, given whom the directory knows the callee as: nobody if the callee is unknown to the channel."""
 
 SUPPRESSED = "suppressed"
 """The classifier says that no notice is due; its own reason follows: `suppressed:notified-by-exchange`."""
 TOO_OLD = "too-old"
 """The decision is older than a delivery may become: after a long pause, or a channel that was just added."""
 UNKNOWN_CALLEE = "unknown-callee"
+OTHER_CHANNEL = "other-channel"
+"""The directory says that the callee's mailbox is reached over other channels."""
 UNREADABLE = "unreadable"
 """The source could not read the fact and has said so in the log."""
 
-_LOCAL_PART = re.compile(r"[A-Za-z0-9_+'-]+(?:\.[A-Za-z0-9_+'-]+)*")
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
-)
-_LOCAL_PART_LIMIT = 64  # RFC 5321 s.4.5.3.1.1
-_HOST_LIMIT = 253
 
+class Routed(Struct, frozen=True):
+    """What becomes of a fact on one channel."""
 
-class Unrouted(Struct, frozen=True):
-    """Nobody is told."""
-
-    reason: str
+    intents: tuple[Delivery, ...] = ()
+    unrouted: tuple[str, ...] = ()
+    """Why somebody is not told, once per person; nobody at all counts as one."""
 
 
 def route(
-    fact: MissedCall, channel: str, recipients: Recipients, *, now: float, max_age_s: float
-) -> list[Delivery] | Unrouted:
-    """Return the intents for `fact`, due now, or why there are none.
+    fact: MissedCall,
+    channel: str,
+    recipients: Recipients,
+    people: People,
+    defaults: Defaults,
+    *,
+    now: float,
+    max_age_s: float,
+) -> Routed:
+    """Return the intents for `fact`, and why somebody is not told.
 
     A retraction gives intents too: whether a notice was sent that it corrects, the journal knows.
+
+    Args:
+        fact: the missed call.
+        channel: the channel's name.
+        recipients: the channel's rule.
+        people: who is known, as of now.
+        defaults: language, zone and region where the directory names none.
+        now: POSIX seconds.
+        max_age_s: seconds after the decision in which a delivery may begin.
     """
     if fact.suppressed:
-        return Unrouted(f"{SUPPRESSED}:{fact.suppressed}")
+        return Routed(unrouted=(f"{SUPPRESSED}:{fact.suppressed}",))
     if now - fact.decided_at > max_age_s:
-        return Unrouted(TOO_OLD)
-    told = dict.fromkeys(recipients(fact))  # in order, each once
+        return Routed(unrouted=(TOO_OLD,))
+    callee = people.directory.user(fact.callee)
+    told = {to.recipient: to for to in reversed(recipients(fact, callee))}  # each once; the first counts
     if not told:
-        return Unrouted(UNKNOWN_CALLEE)
-    return [intent(fact, channel, recipient, now) for recipient in told]
+        return Routed(unrouted=(UNKNOWN_CALLEE,))
+    intents, unrouted = [], []
+    for to in reversed(told.values()):
+        due = now
+        person = callee if to.own else people.directory.reader(to.recipient)
+        reader = reader_of(fact, people.directory, person, defaults)
+        if to.own and callee is not None and callee.channels and channel not in callee.channels:
+            unrouted.append(OTHER_CHANNEL)
+            continue
+        if to.own:
+            wish = people.wishes.of(fact.callee, callee)
+            caller = people.directory.caller(fact.caller)
+            if reason := unwanted(wish, Situation(fact, channel, known=caller is not None)):
+                unrouted.append(reason)
+                continue
+            due = not_before(wish, fact, zone_of(reader, defaults), now)
+        intents.append(intent(fact, channel, to.recipient, now, reader=reader, not_before=due))
+    return Routed(tuple(intents), tuple(unrouted))
 
 
 def everything_to(*names: str) -> Recipients:
     """Return the rule of a channel whose recipients are fixed: endpoints, a team's mailbox."""
-    return lambda _: names
+    return lambda _fact, _callee: [Told(name) for name in names]
 
 
 def by_mail(
@@ -75,31 +121,10 @@ def by_mail(
         always: mail addresses that are told of every fact.
     """
 
-    def recipients(fact: MissedCall) -> Sequence[str]:
-        address = table.get(fact.callee) or address_by_pattern(fact.callee, pattern, hosts)
-        return (*always, address) if address else always
+    def recipients(fact: MissedCall, callee: Person | None) -> Sequence[Told]:
+        told = [Told(address) for address in always]
+        known = callee.mailbox if callee is not None else ""
+        address = known or table.get(fact.callee) or by_pattern(fact.callee, pattern, hosts)
+        return [*told, Told(address, own=True)] if address else told
 
     return recipients
-
-
-def address_by_pattern(callee: str, pattern: str, hosts: Sequence[str]) -> str:
-    """Return the mail address that `pattern` makes of an address of record; "" if it makes none."""
-    scheme, _, rest = callee.partition(":")
-    user, _, host = rest.partition("@")
-    if not pattern or scheme not in {"sip", "sips", "tel"} or (hosts and host not in hosts):
-        return ""
-    if len(user) > _LOCAL_PART_LIMIT or not _LOCAL_PART.fullmatch(user):
-        return ""
-    if "{host}" in pattern and not _HOST.fullmatch(host):
-        return ""
-    return pattern.replace("{user}", user).replace("{host}", host)
-
-
-def is_mail_address(text: str) -> bool:
-    """Whether `text` is a mail address that we are willing to send to: ASCII, no quoting, no source route."""
-    local, _, host = text.rpartition("@")
-    return (
-        len(local) <= _LOCAL_PART_LIMIT
-        and _LOCAL_PART.fullmatch(local) is not None
-        and _HOST.fullmatch(host.lower()) is not None
-    )

@@ -18,8 +18,11 @@ from msgspec.structs import fields, replace
 
 from missedcall_common.runtime import settings
 
+from .mail_address import is_mail_address
+from .people import phone
+from .people.checks import is_locale
+from .reader import Defaults
 from .retry import RetryPolicy
-from .routing import is_mail_address
 
 ENV_PREFIX = "MISSEDCALL_NOTIFY_"
 
@@ -168,12 +171,29 @@ class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Uncertain calls are repeated until `max_age_s`: the receiver removes repeats by webhook-id."""
 
 
+class PeopleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom the notices are for, and how they are put."""
+
+    directory_file: str = ""
+    """Users with their mailboxes, numbers, languages: CSV, or TOML if the name ends in `.toml`. Read again when it
+    changes; a wrong one is refused, and what was read last holds."""
+    preferences_file: str = ""
+    """What users and groups have chosen: TOML, read as the directory is."""
+    region: Annotated[str, Meta(pattern=r"^([A-Z]{2})?$", description="a country: DE")] = ""
+    """Where telephone numbers without a country code are from, ISO 3166; empty: such numbers stay as they are."""
+    language: str = "en-GB"
+    """Of notices to readers for whom the directory names none, BCP 47: `de`, `en-US`, `de-AT`."""
+    templates_folder: str = ""
+    """Your own templates and texts; what is not in it is ours."""
+
+
 class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything about delivery."""
 
     smtp: SmtpSettings = SmtpSettings()
     ews: EwsSettings = EwsSettings()
     webhook: WebhookSettings = WebhookSettings()
+    people: PeopleSettings = PeopleSettings()
     time_zone: str = "UTC"
     """Of the times in mails and items: an IANA name such as Europe/Berlin."""
     max_waiting: Annotated[int, Meta(ge=1, le=10_000_000, description="1 to 10000000")] = 100_000
@@ -210,10 +230,11 @@ def problems(notify: NotifierSettings) -> list[Problem]:
     except (OSError, ValueError, LookupError):
         right = "expected the IANA name of a time zone: Europe/Berlin; is tzdata installed?"
         found.append(Problem("time_zone", notify.time_zone, right))
+    found.extend(_people_problems(notify.people))
     if notify.smtp.host:
-        found.extend(_smtp_problems(notify.smtp))
+        found.extend(_smtp_problems(notify.smtp, notify.people))
     if notify.ews.url:
-        found.extend(_ews_problems(notify.ews))
+        found.extend(_ews_problems(notify.ews, notify.people))
     if notify.webhook.url:
         found.extend(_webhook_problems(notify.webhook))
     return found
@@ -228,14 +249,29 @@ def zone(notify: NotifierSettings) -> tzinfo:
     return UTC if notify.time_zone == "UTC" else ZoneInfo(notify.time_zone)
 
 
+def defaults_of(notify: NotifierSettings) -> Defaults:
+    """Return what holds for a reader whom the directory says nothing of.
+
+    Raises:
+        OSError, ValueError, LookupError: there is no such time zone on this machine.
+    """
+    return Defaults(notify.people.language, zone(notify), notify.people.region)
+
+
 def near(notify: NotifierSettings, folder: Path) -> NotifierSettings:
     """Return the settings with the paths of files relative to `folder`."""
 
-    def moved(part: SmtpSettings | EwsSettings | WebhookSettings) -> Any:
-        named = {f.name: getattr(part, f.name) for f in fields(part) if f.name.endswith("_file")}
+    def moved(part: SmtpSettings | EwsSettings | WebhookSettings | PeopleSettings) -> Any:
+        named = {f.name: getattr(part, f.name) for f in fields(part) if f.name.endswith(("_file", "_folder"))}
         return replace(part, **{name: str(folder / path) for name, path in named.items() if path})
 
-    return replace(notify, smtp=moved(notify.smtp), ews=moved(notify.ews), webhook=moved(notify.webhook))
+    return replace(
+        notify,
+        smtp=moved(notify.smtp),
+        ews=moved(notify.ews),
+        webhook=moved(notify.webhook),
+        people=moved(notify.people),
+    )
 
 
 def from_environment(environ: Mapping[str, str]) -> NotifierSettings:
@@ -251,7 +287,14 @@ def from_environment(environ: Mapping[str, str]) -> NotifierSettings:
     return found
 
 
-def _smtp_problems(smtp: SmtpSettings) -> Iterator[Problem]:
+def _people_problems(people: PeopleSettings) -> Iterator[Problem]:
+    if people.region and people.region not in phone.REGIONS:
+        yield Problem("people.region", people.region, "expected a country, ISO 3166: DE")
+    if not is_locale(people.language):
+        yield Problem("people.language", people.language, "expected a language: en-GB, de, de-AT")
+
+
+def _smtp_problems(smtp: SmtpSettings, people: PeopleSettings) -> Iterator[Problem]:
     if not is_mail_address(smtp.sender):
         yield Problem(
             "smtp.sender", smtp.sender, "expected a mail address of yours: missed-calls@example.com"
@@ -268,10 +311,10 @@ def _smtp_problems(smtp: SmtpSettings) -> Iterator[Problem]:
         yield Problem(
             "smtp.security", "none", "expected starttls or tls: a login would cross the network in clear"
         )
-    yield from _recipient_problems("smtp", smtp)
+    yield from _recipient_problems("smtp", smtp, people)
 
 
-def _ews_problems(ews: EwsSettings) -> Iterator[Problem]:
+def _ews_problems(ews: EwsSettings, people: PeopleSettings) -> Iterator[Problem]:
     yield from _url_problems("ews", "url", ews.url, insecure_http=ews.insecure_http)
     if _is_exchange_online(ews.url):
         right = "expected an Exchange server of yours: Exchange Online turns EWS off"
@@ -287,12 +330,14 @@ def _ews_problems(ews: EwsSettings) -> Iterator[Problem]:
         yield Problem(f"ews.{key}", getattr(ews, key), 'expected only with ews.auth = "oauth"')
     if not is_mail_address(ews.sender):
         yield Problem("ews.sender", ews.sender, "expected a mail address of yours: missed-calls@example.com")
-    yield from _recipient_problems("ews", ews)
+    yield from _recipient_problems("ews", ews, people)
 
 
-def _recipient_problems(section: str, channel: SmtpSettings | EwsSettings) -> Iterator[Problem]:
-    if not (channel.recipients or channel.pattern or channel.always):
-        right = "expected recipients, pattern or always: nobody would be told"
+def _recipient_problems(
+    section: str, channel: SmtpSettings | EwsSettings, people: PeopleSettings
+) -> Iterator[Problem]:
+    if not (channel.recipients or channel.pattern or channel.always or people.directory_file):
+        right = "expected recipients, pattern, always or a directory: nobody would be told"
         yield Problem(f"{section}.recipients", {}, right)
     for callee, address in channel.recipients.items():
         if not callee.startswith(("sip:", "sips:", "tel:")):

@@ -71,6 +71,13 @@ class Event(StrEnum):
     RECORD_NEWER = "record.newer", WARNING, "Values of a newer release were read as an older one"
     STORE_TRIMMED = "store.trimmed", INFO, "Records older or more than the retention allows were deleted"
 
+    DIRECTORY_LOADED = (
+        "directory.loaded",
+        INFO,
+        "The directory or the preferences changed and hold from now on",
+    )
+    DIRECTORY_REFUSED = "directory.refused", ERROR, "A changed file is wrong: what was read last still holds"
+
     NOTICE_SENT = "notice.sent", INFO, "The target took responsibility for a notice"
     NOTICE_RETRY_SCHEDULED = "notice.retry_scheduled", WARNING, "An attempt failed and will be repeated"
     NOTICE_SUPPRESSED = "notice.suppressed", INFO, "No notice is due: policy, preference, earlier delivery"

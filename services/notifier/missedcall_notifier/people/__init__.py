@@ -1,0 +1,1 @@
+"""Who people are, what they have chosen, and where both are read."""
