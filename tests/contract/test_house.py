@@ -26,6 +26,7 @@ PACKAGES = {
 OUTSIDE = frozenset((
     "asyncio", "concurrent", "multiprocessing", "select", "selectors", "signal", "subprocess", "threading",
     "http", "socket", "socketserver", "ssl", "aiohttp", "aiosmtplib", "exchangelib", "faust", "kafka", "aiokafka",
+    "msal", "urllib3",
     "fcntl", "os", "shutil", "sqlite3", "tempfile",
     "logging", "opentelemetry", "random", "secrets", "time",
 ))
@@ -73,6 +74,9 @@ SHELLS = frozenset(
         "missedcall_notifier.app",
         "missedcall_notifier.channels.egress",
         "missedcall_notifier.channels.ews",
+        "missedcall_notifier.channels.graph",
+        "missedcall_notifier.channels.graph_tokens",
+        "missedcall_notifier.channels.threads",
         "missedcall_notifier.channels.exchange",
         "missedcall_notifier.channels.exchange_wire",
         "missedcall_notifier.channels.smtp",

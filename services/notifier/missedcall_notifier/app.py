@@ -132,6 +132,10 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
         exchange = settings.ews
         rule = by_mail(exchange.recipients, exchange.pattern, exchange.hosts, exchange.always)
         ways.append(Way(_ews_channel(settings), rule, exchange.retry, exchange.connections))
+    if settings.graph.tenant:
+        online = settings.graph
+        rule = by_mail(online.recipients, online.pattern, online.hosts, online.always)
+        ways.append(Way(_graph_channel(settings, clock), rule, online.retry, online.connections))
     if settings.webhook.url:
         hook = settings.webhook
         rule = everything_to(hook.name)
@@ -154,3 +158,20 @@ def _ews_channel(settings: NotifierSettings) -> Channel:
             ["notify.ews.url is set: needs exchangelib, the extra `ews` of this package"]
         ) from error
     return EwsChannel(settings.ews, zone(settings))
+
+
+def _graph_channel(settings: NotifierSettings, clock: Clock) -> Channel:
+    """Return the channel to Exchange Online, whose library is an extra.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    try:
+        from .channels.graph import GraphChannel  # noqa: PLC0415 as above
+    except ModuleNotFoundError as error:
+        if error.name != "msal":
+            raise
+        raise SettingsError(
+            ["notify.graph.tenant is set: needs msal, the extra `graph` of this package"]
+        ) from error
+    return GraphChannel(settings.graph, zone(settings), clock)

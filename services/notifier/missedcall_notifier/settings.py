@@ -1,11 +1,13 @@
 """What the operator says about delivery; the table `[notify]` of the configuration, or the environment.
 
-Rule 1: a channel is on when its target is given: `smtp.host`, `ews.url`, `webhook.url`. All else has a default.
+Rule 1: a channel is on when its target is given: `smtp.host`, `ews.url`, `graph.tenant`, `webhook.url`. All else
+        has a default.
 Rule 2: a secret is the name of a file, read again for every attempt, so that it can be changed under us.
 Rule 3: types and ranges are in the fields; what depends on several fields is in `problems`, all at once.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -26,9 +28,20 @@ from .retry import RetryPolicy
 
 ENV_PREFIX = "MISSEDCALL_NOTIFY_"
 
+_TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
 Seconds = Annotated[float, Meta(gt=0, le=600, description="seconds, above 0, at most 600")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 1 to 65535, or 0 for the usual one")]
 Concurrency = Annotated[int, Meta(ge=1, le=256, description="1 to 256")]
+
+ItemClass = Annotated[
+    str,
+    Meta(
+        pattern=r"^IPM\.Note(\.[A-Za-z0-9_-]{1,32}){0,6}$",
+        max_length=255,
+        description="IPM.Note, or a class below it",
+    ),
+]
 
 
 class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,14 +125,7 @@ class EwsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     sender: str = ""
     """Mail address in From: one of yours that nobody reads. The name beside it is the caller's."""
-    item_class: Annotated[
-        str,
-        Meta(
-            pattern=r"^IPM\.Note(\.[A-Za-z0-9_-]{1,32}){0,6}$",
-            max_length=255,
-            description="IPM.Note, or a class below it",
-        ),
-    ] = "IPM.Note.Microsoft.Missed.Voice"
+    item_class: ItemClass = "IPM.Note.Microsoft.Missed.Voice"
     """What Outlook and phones take for a missed call (MS-OXOUM 2.2.2.1, MS-ASEMAIL 2.2.2.83)."""
     retracted: Literal["remove", "mark"] = "remove"
     """What becomes of the item of a call that was taken after all: `remove` moves it to Deleted Items, `mark`
@@ -141,6 +147,52 @@ class EwsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def actual_scope(self) -> str:
         """The scope to ask a token for."""
         return self.scope or f"https://{urlsplit(self.url).hostname}/.default"
+
+
+class GraphSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Items in mailboxes of Exchange Online, over Microsoft Graph. Durations are seconds."""
+
+    tenant: str = ""
+    """The organisation in Entra ID: its id, or a domain of it; empty: nothing is written over Graph."""
+    client_id: str = ""
+    """Of the application that is registered there."""
+    secret_file: str = ""
+    """Holds a client secret; read again for every token."""
+    certificate_file: str = ""
+    """Instead of a secret: PEM with the private key (not encrypted) and the certificate that Entra ID knows."""
+    authority: str = "https://login.microsoftonline.com"
+    """Who gives tokens; national clouds have their own."""
+    endpoint: str = "https://graph.microsoft.com"
+    """Microsoft Graph; national clouds have their own."""
+    ca_file: str = ""
+    """PEM: who may have signed the certificates of both; empty: the system's."""
+    timeout_s: Seconds = 30.0
+    """For one whole request. Less: a slow answer is taken for none. More: a dead service is noticed later."""
+    connections: Concurrency = 8
+    """Requests on their way at once; to one mailbox never more than four, Graph's limit."""
+
+    sender: str = ""
+    """Mail address in From: one of yours that nobody reads. The name beside it is the caller's."""
+    item_class: ItemClass = "IPM.Note.Microsoft.Missed.Voice"
+    """As `ews.item_class`."""
+    retracted: Literal["remove", "mark"] = "remove"
+    """What becomes of the item of a call that was taken after all: `remove` moves it to Deleted Items, `mark`
+    marks it read and puts it into `category`: Graph lets nobody change the text of a received message."""
+    category: Annotated[str, Meta(min_length=1, max_length=255, description="1 to 255 characters")] = (
+        "Not missed after all"
+    )
+
+    recipients: dict[str, str] = {}
+    """Callee's address of record -> user principal name: "sip:bob@example.com" = "bob@example.com"."""
+    pattern: str = ""
+    """User principal name made of the callee's address, as `smtp.pattern`. `recipients` comes first."""
+    hosts: tuple[str, ...] = ()
+    """Hosts of callees for whom `pattern` holds; needed with `{host}`, since callees come from the wire."""
+    always: tuple[str, ...] = ()
+    """Mailboxes that get every missed call."""
+
+    retry: RetryPolicy = RetryPolicy(uncertain_attempts=1_000_000)
+    """Uncertain attempts are repeated until `max_age_s`: before each the item is searched for."""
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +244,7 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     smtp: SmtpSettings = SmtpSettings()
     ews: EwsSettings = EwsSettings()
+    graph: GraphSettings = GraphSettings()
     webhook: WebhookSettings = WebhookSettings()
     people: PeopleSettings = PeopleSettings()
     time_zone: str = "UTC"
@@ -208,7 +261,12 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def channels(self) -> tuple[str, ...]:
         """The names of the channels that are on."""
-        targets = {"smtp": self.smtp.host, "ews": self.ews.url, "webhook": self.webhook.url}
+        targets = {
+            "smtp": self.smtp.host,
+            "ews": self.ews.url,
+            "graph": self.graph.tenant,
+            "webhook": self.webhook.url,
+        }
         return tuple(name for name, target in targets.items() if target)
 
 
@@ -235,6 +293,8 @@ def problems(notify: NotifierSettings) -> list[Problem]:
         found.extend(_smtp_problems(notify.smtp, notify.people))
     if notify.ews.url:
         found.extend(_ews_problems(notify.ews, notify.people))
+    if notify.graph.tenant:
+        found.extend(_graph_problems(notify.graph, notify.people))
     if notify.webhook.url:
         found.extend(_webhook_problems(notify.webhook))
     return found
@@ -261,7 +321,7 @@ def defaults_of(notify: NotifierSettings) -> Defaults:
 def near(notify: NotifierSettings, folder: Path) -> NotifierSettings:
     """Return the settings with the paths of files relative to `folder`."""
 
-    def moved(part: SmtpSettings | EwsSettings | WebhookSettings | PeopleSettings) -> Any:
+    def moved(part: SmtpSettings | EwsSettings | GraphSettings | WebhookSettings | PeopleSettings) -> Any:
         named = {f.name: getattr(part, f.name) for f in fields(part) if f.name.endswith(("_file", "_folder"))}
         return replace(part, **{name: str(folder / path) for name, path in named.items() if path})
 
@@ -269,6 +329,7 @@ def near(notify: NotifierSettings, folder: Path) -> NotifierSettings:
         notify,
         smtp=moved(notify.smtp),
         ews=moved(notify.ews),
+        graph=moved(notify.graph),
         webhook=moved(notify.webhook),
         people=moved(notify.people),
     )
@@ -317,7 +378,7 @@ def _smtp_problems(smtp: SmtpSettings, people: PeopleSettings) -> Iterator[Probl
 def _ews_problems(ews: EwsSettings, people: PeopleSettings) -> Iterator[Problem]:
     yield from _url_problems("ews", "url", ews.url, insecure_http=ews.insecure_http)
     if _is_exchange_online(ews.url):
-        right = "expected an Exchange server of yours: Exchange Online turns EWS off"
+        right = "expected an Exchange server of yours: Exchange Online turns EWS off, use [notify.graph]"
         yield Problem("ews.url", ews.url, right)
     if not ews.username:
         yield Problem("ews.username", "", "expected the account that writes, or its client id")
@@ -333,8 +394,24 @@ def _ews_problems(ews: EwsSettings, people: PeopleSettings) -> Iterator[Problem]
     yield from _recipient_problems("ews", ews, people)
 
 
+def _graph_problems(graph: GraphSettings, people: PeopleSettings) -> Iterator[Problem]:
+    if not _TENANT.fullmatch(graph.tenant) or graph.tenant in {"common", "organizations", "consumers"}:
+        yield Problem("graph.tenant", graph.tenant, "expected the tenant's id or a domain of it")
+    if not _TENANT.fullmatch(graph.client_id):
+        yield Problem("graph.client_id", graph.client_id, "expected the application's (client) id")
+    if bool(graph.secret_file) == bool(graph.certificate_file):
+        right = "expected it or graph.certificate_file, and not both"
+        yield Problem("graph.secret_file", graph.secret_file, right)
+    yield from _url_problems("graph", "authority", graph.authority, insecure_http=False)
+    yield from _url_problems("graph", "endpoint", graph.endpoint, insecure_http=False)
+    if not is_mail_address(graph.sender):
+        right = "expected a mail address of yours: missed-calls@example.com"
+        yield Problem("graph.sender", graph.sender, right)
+    yield from _recipient_problems("graph", graph, people)
+
+
 def _recipient_problems(
-    section: str, channel: SmtpSettings | EwsSettings, people: PeopleSettings
+    section: str, channel: SmtpSettings | EwsSettings | GraphSettings, people: PeopleSettings
 ) -> Iterator[Problem]:
     if not (channel.recipients or channel.pattern or channel.always or people.directory_file):
         right = "expected recipients, pattern, always or a directory: nobody would be told"
@@ -379,7 +456,7 @@ def _url_problems(section: str, name: str, url: str, *, insecure_http: bool) -> 
     if not is_url or parts.scheme not in {"http", "https"}:
         yield Problem(key, url, "expected https://HOST/PATH")
     elif parts.scheme == "http" and not insecure_http:
-        allowed = "" if name == "token_url" else f", or {section}.insecure_http = true"
+        allowed = f", or {section}.insecure_http = true" if name == "url" else ""
         yield Problem(key, url, f"expected https:{allowed}")
     elif parts.username or parts.password:
         right = "expected no user and password in the URL"

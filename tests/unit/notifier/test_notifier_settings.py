@@ -34,6 +34,12 @@ password_file = "ews.password"
 sender = "missed-calls@example.com"
 pattern = "{user}@example.com"
 connections = 3
+[graph]
+tenant = "contoso.onmicrosoft.com"
+client_id = "6731de76-14a6-49ae-97bc-6eba6914391e"
+certificate_file = "app.pem"
+sender = "missed-calls@example.com"
+pattern = "{user}@example.com"
 [webhook]
 url = "https://hooks.example.com/calls"
 secret_file = "webhook.secret"
@@ -57,8 +63,13 @@ def test_nothing_said_means_that_nothing_is_sent():
 def test_all_channels_can_be_on():
     ways = ways_of(read(GOOD), SystemClock())
 
-    assert [(way.channel.name, way.concurrency) for way in ways] == [("smtp", 4), ("ews", 3), ("webhook", 8)]
-    assert read(GOOD).channels == ("smtp", "ews", "webhook")
+    assert [(way.channel.name, way.concurrency) for way in ways] == [
+        ("smtp", 4),
+        ("ews", 3),
+        ("graph", 8),
+        ("webhook", 8),
+    ]
+    assert read(GOOD).channels == ("smtp", "ews", "graph", "webhook")
 
 
 def test_exchange_without_its_library_says_what_is_missing(monkeypatch):
@@ -70,10 +81,19 @@ def test_exchange_without_its_library_says_what_is_missing(monkeypatch):
         ways_of(read(GOOD), SystemClock())
 
 
-def test_what_can_be_repeated_without_harm_is_repeated_more_patiently_than_a_mail():
-    smtp, ews, webhook = (way.policy.uncertain_attempts for way in ways_of(read(GOOD), SystemClock()))
+def test_exchange_online_without_its_library_says_what_is_missing(monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("missedcall_notifier.channels.graph")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "msal", None)
 
-    assert smtp < min(ews, webhook)
+    with pytest.raises(SettingsError, match=r"notify\.graph\.tenant is set: needs msal"):
+        ways_of(read(GOOD), SystemClock())
+
+
+def test_what_can_be_repeated_without_harm_is_repeated_more_patiently_than_a_mail():
+    smtp, *others = (way.policy.uncertain_attempts for way in ways_of(read(GOOD), SystemClock()))
+
+    assert smtp < min(others)
 
 
 @pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
@@ -220,6 +240,29 @@ def test_a_user_and_password_in_a_url_are_not_repeated():
     assert "geheim" not in str(problem)
 
 
+GRAPH_CASES = [
+    ('tenant = "common"', "graph.tenant", "tenant's id"),
+    ('tenant = "a/b"', "graph.tenant", "tenant's id"),
+    ('client_id = ""', "graph.client_id", "(client) id"),
+    ('certificate_file = ""', "graph.secret_file", "graph.certificate_file"),
+    ('secret_file = "both"', "graph.secret_file", "not both"),
+    ('authority = "http://login.example"', "graph.authority", "expected https:"),
+    ('endpoint = "graph.microsoft.us"', "graph.endpoint", "https://HOST/PATH"),
+    ('sender = ""', "graph.sender", "mail address of yours"),
+    ('pattern = ""', "graph.recipients", "nobody would be told"),
+    ('pattern = "{user}@{host}"', "graph.hosts", "on the wire"),
+]
+
+
+@pytest.mark.parametrize(("changes", "key", "right"), GRAPH_CASES)
+def test_settings_of_exchange_online_that_contradict_each_other_are_named(changes, key, right):
+    given = tomllib.loads(GOOD)["graph"] | tomllib.loads(changes)
+    [(found, _, expected)] = problems(from_table(NotifierSettings, {"graph": given}))
+
+    assert found == key
+    assert right in expected
+
+
 def test_a_notifier_does_not_start_with_settings_that_contradict_each_other():
     settings = NotifierSettings(webhook=WebhookSettings(url="https://x/"))
 
@@ -232,6 +275,7 @@ def test_files_are_found_beside_the_configuration():
 
     assert moved.webhook.secret_file == "/etc/missedcall/webhook.secret"
     assert moved.ews.password_file == "/etc/missedcall/ews.password"
+    assert moved.graph.certificate_file == "/etc/missedcall/app.pem"
     assert moved.ews.ca_file == moved.smtp.password_file == ""
 
 

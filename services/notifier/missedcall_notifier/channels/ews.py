@@ -8,9 +8,7 @@ Rule 3: the library blocks: its calls run in as many threads as there may be req
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from missedcall_notifier.settings import EwsSettings
 from .exchange import Connection, RequestError, UnwritableError
 from .exchange_answers import SETTLE_S, failed
 from .item import CallItem, fact_key, read, write
+from .threads import NoThreadError, in_daemon
 from .trust import Trust
 
 SETTLING = "settling"
@@ -95,34 +94,12 @@ class EwsChannel:
 
     async def _in_thread(self, call: Callable[[], Report]) -> Report:
         """Return what `call` returns in a thread of its own. Who is cancelled leaves the thread behind."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Report] = loop.create_future()
-
-        def settle(report: Report | None, error: Exception | None) -> None:
-            self._free.release()
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            elif report is not None:
-                done.set_result(report)
-
-        def run() -> None:
-            report, failure = None, None
-            try:
-                report = call()
-            except Exception as error:  # noqa: BLE001 it is raised again where it is waited for
-                failure = error
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(settle, report, failure)
-
         await self._free.acquire()
         try:
-            threading.Thread(target=run, name="notify-ews", daemon=True).start()
-        except RuntimeError:  # the machine has no thread left
+            return await in_daemon("notify-ews", call, self._free.release)
+        except NoThreadError:
             self._free.release()
             return Failed(Failure.CHANNEL_DOWN, "no thread")
-        return await done
 
     def _run(
         self,

@@ -82,8 +82,8 @@ ROWS: tuple[tuple[tuple[str, ...], Failure], ...] = (
 DENIED = frozenset({"ErrorImpersonateUserDenied", "ErrorAccessDenied", "ErrorImpersonationDenied"})
 """Codes about one mailbox, if the account has been let into another: a management scope leaves some out."""
 
-_BY_CODE = {code: failure for codes, failure in ROWS for code in codes}
-if len(_BY_CODE) != sum(len(codes) for codes, _ in ROWS):
+BY_CODE = {code: failure for codes, failure in ROWS for code in codes}
+if len(BY_CODE) != sum(len(codes) for codes, _ in ROWS):
     raise AssertionError("two rows for one code")
 
 
@@ -106,7 +106,7 @@ def classify(answer: Answer, *, welcome: bool) -> Failure:
     if not answer.sent:
         return Failure.CHANNEL_DOWN
     if answer.code:
-        failure = _BY_CODE.get(answer.code, Failure.UNCERTAIN)
+        failure = BY_CODE.get(answer.code, Failure.UNCERTAIN)
         return Failure.SLOW if welcome and answer.code in DENIED else failure
     if answer.soap or not answer.status:
         return Failure.UNCERTAIN

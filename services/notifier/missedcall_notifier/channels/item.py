@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from missedcall_notifier.notice import caller_in_short, caller_name, caller_number, render, when
 from missedcall_notifier.sanitise import clean
-from missedcall_notifier.settings import EwsSettings
+from missedcall_notifier.settings import EwsSettings, GraphSettings
 from missedcall_schemas.records import MissedCall
 
 from .mail import message_id
@@ -45,7 +45,7 @@ class CallItem(Struct, frozen=True, kw_only=True):
     urgent: bool
 
 
-def write(fact: MissedCall, settings: EwsSettings, zone: tzinfo) -> bytes:
+def write(fact: MissedCall, settings: EwsSettings | GraphSettings, zone: tzinfo) -> bytes:
     """Return the item, encoded.
 
     Raises:

@@ -21,7 +21,7 @@ class Channel(Protocol):
 
     @property
     def name(self) -> str:
-        """`smtp`, `ews`, `webhook`: part of the delivery id, so never to change."""
+        """`smtp`, `ews`, `graph`, `webhook`: part of the delivery id, so never to change."""
 
     def render(self, delivery: Delivery) -> bytes:
         """Return what is sent, the same on every attempt.

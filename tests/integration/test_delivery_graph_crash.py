@@ -1,0 +1,170 @@
+"""Crashes of a notifier that writes to Exchange Online: every fact becomes one item, and never two."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from graph_server.faults import (
+    BAD_GATEWAY_AFTER_COMMIT,
+    DROPPED_AFTER_COMMIT,
+    HALF_A_BODY_AFTER_COMMIT,
+    SERVED,
+    SILENT_AFTER_COMMIT,
+    Fault,
+    throttled,
+    unavailable,
+)
+from support.graph import authority, facts_in, make_server, make_settings
+from support.notify import (
+    NOW,
+    CrashError,
+    CrashingJournal,
+    ManualClock,
+    make_fact,
+    make_retraction,
+    turns_until,
+)
+
+from missedcall_notifier.app import Notifier
+from missedcall_notifier.delivery import State
+from missedcall_notifier.journal_sqlite import SqliteJournal
+from missedcall_notifier.settings import NotifierSettings
+from missedcall_notifier.source import MemoryFacts
+
+FACTS = [make_fact("fact-1"), make_fact("fact-2")]
+TAKEN = make_fact("fact-3")
+
+
+async def live(settings, path, crash=None):
+    """One life of a notifier: until it dies, or nothing is open any more."""
+    clock = ManualClock(NOW + 20)
+    async with SqliteJournal(path) as journal:
+        seen = CrashingJournal(journal, crash[0], after=crash[1]) if crash else journal
+        facts = MemoryFacts([*FACTS, TAKEN, make_retraction(TAKEN)])
+        notifier = Notifier(settings, facts, seen, clock)
+        running = asyncio.ensure_future(notifier.run())
+        while not running.done():
+            await asyncio.wait({running}, timeout=0.02)
+            clock.advance(600)
+            if await ended(journal) == 4:
+                notifier.stop()
+        with contextlib.suppress(ExceptionGroup, CrashError):
+            running.result()
+
+
+async def ended(journal):
+    query = "SELECT count(*) FROM notify_journal WHERE ended IS NOT NULL"
+    return await journal._run(lambda db: db.execute(query).fetchone()[0])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("lost", [False, True], ids=["quiet", "lossy"])
+def test_a_crash_at_any_call_of_the_journal_leaves_one_item(tmp_path, after, lost):
+    async def play(at):
+        server = make_server()
+        if lost:
+            server.plan("create", DROPPED_AFTER_COMMIT, SERVED, BAD_GATEWAY_AFTER_COMMIT)
+        async with server:
+            settings = NotifierSettings(graph=make_settings(server, tmp_path))
+            path = tmp_path / f"{at}.db"
+            await live(settings, path, (at, after))
+            await live(settings, path)
+        assert server.refused == []
+        return server
+
+    for at in range(1, 15):
+        server = asyncio.run(play(at))
+        facts = facts_in(server)
+
+        assert [facts.count(fact.fact_id) for fact in FACTS] == [1, 1]
+        assert facts.count(TAKEN.fact_id) <= 1, "withdrawn before it was written, or one item"
+        shown = [item.folder for item, fact in zip(server.store, facts, strict=True) if fact == TAKEN.fact_id]
+        assert set(shown) <= {"deleteditems"}
+
+
+async def start(journal, server, tmp_path, count):
+    settings = make_settings(server, tmp_path)
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "support.graph_process",
+        *(str(journal), server.url, settings.tenant, settings.client_id),
+        *(settings.secret_file, settings.ca_file, str(count)),
+        cwd=Path(__file__).parents[1],
+    )
+
+
+def states(journal):
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        return [state for (state,) in db.execute("SELECT state FROM notify_journal")]
+
+
+async def kill(process):
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+
+def test_killed_between_intent_and_outcome_the_item_is_found_again(tmp_path):
+    """The service has stored it and holds its answer back: the worst moment that there is."""
+    journal = tmp_path / "notify.db"
+    server = make_server()
+    server.plan("create", SILENT_AFTER_COMMIT)
+
+    async def main():
+        async with server:
+            process = await start(journal, server, tmp_path, 1)
+            await turns_until(lambda: server.commits == 1, within_s=60, every_s=0.01)
+            await kill(process)
+            left = states(journal)
+            process = await start(journal, server, tmp_path, 1)
+            await turns_until(lambda: states(journal) == ["sent"], within_s=60, every_s=0.05)
+            await kill(process)
+            return left
+
+    assert asyncio.run(main()) == [State.ATTEMPT]
+    assert facts_in(server) == ["fact-0"]
+    assert [asked.operation for asked in server.asked] == ["create", "find"]
+    assert server.refused == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_every_fact_becomes_one_item(tmp_path):
+    journal = tmp_path / "notify.db"
+    count, kills = 600, 12
+    moments = random.Random(20261128)
+    authority()
+    server = make_server()
+    plan = [
+        *([SERVED] * 8),
+        *(DROPPED_AFTER_COMMIT, throttled(), BAD_GATEWAY_AFTER_COMMIT, HALF_A_BODY_AFTER_COMMIT),
+        *(unavailable(), throttled(0, "ApplicationThrottled"), Fault(status=504, after_commit=True)),
+    ]
+
+    async def main():
+        async with server:
+            for life in range(kills):
+                server.plan("create", *plan)
+                process = await start(journal, server, tmp_path, count)
+                enough = min(server.commits + 10, count)
+                await turns_until(lambda: server.commits >= enough, within_s=60, every_s=0.005)  # noqa: B023
+                if life == kills // 2:
+                    server.plan("create", *[SILENT_AFTER_COMMIT] * 2)
+                    server.entra.revoked_before = server.entra.issued
+                await asyncio.sleep(moments.uniform(0, 0.1))
+                await kill(process)
+            process = await start(journal, server, tmp_path, count)
+            await turns_until(lambda: states(journal) == ["sent"] * count, within_s=60, every_s=0.05)
+            await kill(process)
+
+    asyncio.run(main())
+
+    assert sorted(facts_in(server)) == sorted(f"fact-{n}" for n in range(count))
+    assert server.commits == count
+    assert server.count("find") > 0, "no kill hit an attempt: the test proves nothing"
+    assert server.most_under_way["bob@contoso.example"] <= 4
+    assert server.refused == []
