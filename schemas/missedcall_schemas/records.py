@@ -20,7 +20,8 @@ class SipMessage(Struct, frozen=True, array_like=True):
     """
 
     key: str
-    """Correlation key: what the partition of `sip-transactions` is chosen by."""
+    """What the partition of `sip-transactions` is chosen by: the caller's user part, of a number its end; two users
+    with a blank between them where the message may be for either's partition."""
     call_id: str
     """RFC 3261 s.20.8."""
     captured_ms: int

@@ -8,7 +8,7 @@ from .vocabularies import READ_UNKNOWN_AS, vocabularies
 
 _PARTITION_BY = {
     "key": "Kafka's default partitioner over the key",
-    "correlation-key": "crc32(correlation key) modulo the count, given explicitly",
+    "correlation-key": "crc32(key of the message) modulo the count, given explicitly; one for all legs of a call",
     "source": "the number of the partition that was read",
 }
 _DAY_S = 86_400

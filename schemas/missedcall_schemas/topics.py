@@ -37,7 +37,7 @@ class Topic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     partitions: int
     """Default count. It is part of the data format: changing it takes a new generation."""
     partition_by: Literal["key", "correlation-key", "source"]
-    """key: Kafka's default partitioner, murmur2 of the key. correlation-key: crc32(correlation key) % n,
+    """key: Kafka's default partitioner, murmur2 of the key. correlation-key: crc32(the message's key) % n,
     given explicitly. source: the same number as the partition that was read."""
     value: str
     """What the value is; where `record` is set, only what the record does not say itself."""

@@ -14,6 +14,7 @@ from missedcall_classifier.policy import Policy
 from missedcall_collector.batching import Batcher
 from missedcall_collector.correlation import CorrelationRules, LegKeys
 from missedcall_collector.pcap_writer import write_pcap
+from missedcall_common.sip.peek import peek
 from missedcall_embedded.demo import SAMPLES, load_samples
 from missedcall_embedded.pipeline import Pipeline
 from missedcall_embedded.source import Sources
@@ -60,7 +61,8 @@ def batches(captures, partitions):
     keys = LegKeys(CorrelationRules(policy.correlation_headers, policy.call_id_suffixes))
     batcher = Batcher("c1", 1, partitions, max_messages=20)
     for message in Sources(captures).messages():
-        key = keys.key(message.head, message.call_id, message.correlation_id)
+        seen = peek(message.head)
+        key = keys.key(message.head, message.call_id, seen.method, seen.status, message.correlation_id)
         yield from batcher.add(replace(message, key=key), message.received_ms)
     yield from batcher.flush(batcher.clock_ms)
     yield from batcher.due(batcher.clock_ms + LONG_MS)

@@ -17,7 +17,8 @@ from .seen import Offer, Seen, repeated_offer, see
 from .seen_rows import offer_of, offer_row, pack, unpack
 
 LEGS: Final = 65_536
-"""Call-IDs of which an INVITE was read lately. Less: more is sent along in vain. More: memory."""
+"""Call-IDs of which an INVITE was read lately, and at most twice as many. Less: more is sent along in vain. More:
+memory."""
 
 
 @final
@@ -49,7 +50,9 @@ class Reader:
 
     def __init__(self, policy: Policy) -> None:
         self._headers: tuple[str, ...] = policy.correlation_headers
-        self._legs: dict[str, None] = {}
+        self._legs: set[str] = set()
+        self._older: set[str] = set()
+        """Those before. Two sets, since to forget the oldest one by one costs more with each one forgotten."""
 
     def read(self, batch: CaptureBatch) -> ReadBatch:
         """Read the messages of a batch."""
@@ -65,11 +68,14 @@ class Reader:
                 read.noise += 1
                 continue
             if seen.offer is not None:
-                if seen.method == "INVITE" and seen.call_id not in legs:
-                    legs[seen.call_id] = None
-                    if len(legs) > LEGS:
-                        del legs[next(iter(legs))]
-            elif seen.method in ("INVITE", "CANCEL") and (seen.call_id not in legs or message.correlation_id):
+                if seen.method == "INVITE":
+                    if len(legs) >= LEGS:
+                        self._older, legs = legs, set()
+                        self._legs = legs
+                    legs.add(seen.call_id)
+            elif seen.method in ("INVITE", "CANCEL") and (
+                message.correlation_id or not (seen.call_id in legs or seen.call_id in self._older)
+            ):
                 read.hints[len(read.seen)] = repeated_offer(message)
             read.seen.append(seen)
             read.received_ms.append(message.received_ms)

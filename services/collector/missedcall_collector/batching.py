@@ -3,14 +3,15 @@
 Rule 1: a batch has one partition; its number is one more than that of the partition's batch before it.
 Rule 2: the clock in a batch is never before a `received_ms` in it, and never goes back.
 Rule 3: messages stay in the order in which they were added.
-Rule 4: a partition that has nothing to say says so: an empty batch each `tick_ms` moves its clock on.
+Rule 4: a message whose key has two users is in the batches of both their partitions.
+Rule 5: a partition that has nothing to say says so: an empty batch each `tick_ms` moves its clock on.
 """
 
 from typing import Final, TypeAlias
 
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
-from .correlation import partition
+from .correlation import partitions_of
 
 MAX_MESSAGES: Final = 500
 """Fewer: the cost per record shows. More: nothing gained, and a transaction that takes longer to repeat."""
@@ -56,6 +57,8 @@ class Batcher:
         self._tick_ms = tick_ms
         self._open = [_Open() for _ in range(partitions)]
         self._clock_ms = 0
+        self.doubled = 0
+        """Messages that are in the batches of two partitions."""
 
     @property
     def clock_ms(self) -> int:
@@ -71,11 +74,16 @@ class Batcher:
         closed: list[Batch] = []
         for message in messages:
             self._clock_ms = max(self._clock_ms, now_ms, message.received_ms)
-            self._take(message, closed)
+            if len(self._open) == 1:
+                self._take(message, 0, closed)
+            else:
+                numbers = partitions_of(message.key, len(self._open))
+                self.doubled += len(numbers) - 1
+                for number in numbers:
+                    self._take(message, number, closed)
         return closed
 
-    def _take(self, message: SipMessage, closed: list[Batch]) -> None:
-        number = partition(message.key, len(self._open)) if len(self._open) > 1 else 0
+    def _take(self, message: SipMessage, number: int, closed: list[Batch]) -> None:
         batch = self._open[number]
         size = len(message.head) + _OVERHEAD
         if batch.messages and (

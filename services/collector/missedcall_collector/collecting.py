@@ -55,7 +55,7 @@ class Collecting:
 
         Args:
             settings: where, whom, how much.
-            rules: how the correlation key is found.
+            rules: what the network's identifiers look like.
             hand_on: takes partition and batch, in order; must not block.
             backlog: how many bytes of what was handed on are waiting.
             partitions: of `sip-transactions`.
@@ -87,6 +87,7 @@ class Collecting:
     def counts(self) -> Counter[str]:
         """Totals since the start."""
         self._count_kernel_drops()
+        self._counts["doubled"] = self._batcher.doubled
         return self._counts + self._intake.counts
 
     async def start(self) -> list[Listening]:

@@ -50,7 +50,7 @@ class Intake:
     """Stateless but for its counts and the keys of legs.
 
     Args:
-        rules: how the correlation key is found.
+        rules: what the network's identifiers look like.
         auth_keys: the keys of which a HEP packet must carry one (chunk 0x0e); empty: none is asked for.
             Several, so that a new one can be rolled out before the old one is withdrawn.
     """
@@ -131,7 +131,7 @@ class Intake:
             return None
         head = cut_at(payload, end, body_at) if end >= 0 else cut(payload)
         joiner = leg_joiner(correlation_id, call_id) if correlation_id else ""
-        key = self._keys.key(head, call_id, joiner)
+        key = self._keys.key(head, call_id, method, status, joiner)
         return SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)
 
     def _knows(self, key: bytes) -> bool:

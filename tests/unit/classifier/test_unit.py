@@ -12,7 +12,7 @@ from support.classifier_process import offline
 from missedcall_classifier import engine
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.rows import StateError
-from missedcall_classifier.stream.unit import FORMAT, NEXT, POISON, Format, PassedOverError, Unit
+from missedcall_classifier.stream.unit import FORMAT, HASH, NEXT, POISON, Format, PassedOverError, Unit
 from missedcall_schemas.codec import decode_message, encode_batch
 
 LOG = list(hep_calls.batches(40, 20.0))
@@ -139,13 +139,13 @@ def test_state_of_another_partition_count_is_refused():
 def test_state_of_another_hash_is_refused():
     row = msgpack.encode(Format(4, "murmur2", ""))
 
-    with pytest.raises(StateError, match="hash murmur2, expected crc32"):
+    with pytest.raises(StateError, match="hash murmur2, expected crc32-of-caller"):
         Unit(Policy(), 4, [(FORMAT, row)])
 
 
 def test_another_policy_is_written_down_with_the_next_turn():
     store = Store()
-    store.rows[FORMAT] = msgpack.encode(Format(4, "crc32", "before"))
+    store.rows[FORMAT] = msgpack.encode(Format(4, HASH, "before"))
     unit = store.unit()
     unit.feed(0, encode_batch(LOG[0]))
     store.commit(unit)

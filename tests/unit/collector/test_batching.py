@@ -1,7 +1,7 @@
 """Messages to numbered batches."""
 
 from missedcall_collector.batching import Batcher
-from missedcall_collector.correlation import partition
+from missedcall_collector.correlation import both, partitions_of
 from missedcall_schemas.records import SipMessage
 
 
@@ -46,15 +46,25 @@ def test_batches_of_a_partition_are_numbered_without_a_hole():
     assert [batcher.add(sip(), t)[0][1].sequence for t in range(5)] == [0, 1, 2, 3, 4]
 
 
+def test_a_key_of_two_users_has_two_partitions():
+    batcher = Batcher("c", 7, 48, max_messages=1)
+    alone = Batcher("c", 7, max_messages=1)
+    message = sip(both("a", "b"))
+
+    assert [number for number, _ in batcher.add(message, 1000)] == partitions_of(message.key, 48)
+    assert [number for number, _ in alone.add(message, 1000)] == [0]
+    assert [batcher.doubled, alone.doubled] == [1, 0]
+
+
 def test_each_key_has_its_partition_and_each_partition_its_numbers():
     batcher = Batcher("c", 7, 4, max_messages=1)
     keys = ["a", "b", "c", "d", "a", "b"]
 
     batches = [batcher.add(sip(key), 1000)[0] for key in keys]
 
-    assert [number for number, _ in batches] == [partition(key, 4) for key in keys]
+    assert [number for number, _ in batches] == [partitions_of(key, 4)[0] for key in keys]
     for key in "abcd":
-        numbers = [b.sequence for n, b in batches if n == partition(key, 4)]
+        numbers = [b.sequence for n, b in batches if [n] == partitions_of(key, 4)]
         assert numbers == list(range(len(numbers)))
 
 

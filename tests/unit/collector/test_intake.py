@@ -27,7 +27,7 @@ def test_an_invite_becomes_a_record():
 
     message, _ = from_sip(payload, agent="7", correlation_id="corr")
 
-    assert message.key == message.correlation_id == "corr"
+    assert (message.key, message.correlation_id) == ("alice", "corr")
     assert (message.call_id, message.captured_ms, message.received_ms) == ("call-1", CAPTURED_MS, NOW)
     assert (message.src, message.dst, message.transport, message.agent) == (
         "192.0.2.1:5060",
@@ -97,9 +97,10 @@ def test_a_correlation_id_equal_to_the_call_id_is_left_out():
 def test_the_rules_make_the_key():
     intake = Intake(CorrelationRules(("x-cid",), (r"_b2b-\d+",)))
 
-    message = intake.from_sip(invite("b", "X-CID: a_b2b-1"), "", "", "", 0, 0)
+    first = intake.from_sip(invite("a"), "", "", "", 0, 0)
+    other = intake.from_sip(invite("b", "X-CID: a").replace(b"alice@", b"company@"), "", "", "", 0, 0)
 
-    assert message.key == "a"
+    assert [first.key, other.key] == ["alice", "alice"]
 
 
 def test_a_hep_frame_becomes_a_record():

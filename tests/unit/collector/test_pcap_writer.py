@@ -9,7 +9,7 @@ from missedcall_schemas.records import SipMessage
 
 
 def sip(head, transport="udp", src="192.0.2.1:5060", dst="192.0.2.2:5061", captured_ms=1_700_000_000_123):
-    return SipMessage("call-1", "call-1", captured_ms, captured_ms, src, dst, transport, head)
+    return SipMessage("alice", "call-1", captured_ms, captured_ms, src, dst, transport, head)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

@@ -32,7 +32,7 @@ FORMAT = "__format__"
 """Row of `call-state`: what the state was made for and by."""
 POISON = "__poison__"
 """Row of `call-state`: the offset of a record on which a worker has failed."""
-HASH = "crc32"
+HASH = "crc32-of-caller"
 """How the collector chooses the partition of a key."""
 
 

@@ -33,6 +33,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "limit": "A bound held: something larger or longer than we take was left out or decided early",
         "accepted": "Messages taken into the store: from here on none is lost or decided twice",
         "batches": "Batches written, ticks included",
+        "doubled": "Messages published to two partitions: of a dialog whose beginning this collector did not see",
         "published": "Messages acknowledged by Kafka: from here on none is lost",
         "published-batches": "Batches acknowledged by Kafka, ticks included",
         "spooled": "Messages that went over the disk, since Kafka did not take them in time",

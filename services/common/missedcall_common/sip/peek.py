@@ -47,6 +47,8 @@ _RESPONSE: Final = re.compile(rb"SIP/[0-9.]{1,8}[ \t]+[0-9]", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"SIP/[0-9.]{1,8}[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _CALL_ID: Final = re.compile(rb"\n(?:Call-ID|i)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _CSEQ: Final = re.compile(rb"\nCSeq[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_FROM: Final = re.compile(rb"\n(?:From|f)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_TO: Final = re.compile(rb"\n(?:To|t)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _CONTENT_TYPE: Final = re.compile(rb"\n(?:Content-Type|c)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _CONTENT_LENGTH: Final = re.compile(
     r"\n(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\r?\n", re.IGNORECASE | re.ASCII
@@ -162,6 +164,16 @@ def _value(pattern: re.Pattern[bytes], data: bytes, end: int) -> str:
         return ""
     text = str(match[1], "utf-8", ERRORS).strip()
     return _FOLD.sub(" ", text) if "\n" in text else text
+
+
+def from_value(head: bytes) -> str:
+    """Return the value of From, unfolded; "" if there is none."""
+    return _value(_FROM, head, len(head))
+
+
+def to_value(head: bytes) -> str:
+    """Return the value of To, unfolded; "" if there is none."""
+    return _value(_TO, head, len(head))
 
 
 def cut(data: bytes) -> bytes:
