@@ -53,6 +53,7 @@ _CONTENT_TYPE: Final = re.compile(rb"\n(?:Content-Type|c)[ \t]*:([^\n]*(?:\n[ \t
 _CONTENT_LENGTH: Final = re.compile(
     r"\n(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,9})[ \t]*\r?\n", re.IGNORECASE | re.ASCII
 )
+_BLANKS: Final = frozenset({b" ", b"\t"})
 _FOLD: Final = re.compile(r"\r?\n[ \t]+")
 _KNOWN: Final = {method.encode(): method for method in METHODS}
 _STATUS: Final = {str(code): code for code in range(100, 700)}
@@ -168,12 +169,24 @@ def _value(pattern: re.Pattern[bytes], data: bytes, end: int) -> str:
 
 def from_value(head: bytes) -> str:
     """Return the value of From, unfolded; "" if there is none."""
-    return _value(_FROM, head, len(head))
+    return _plain_value(b"\nFrom: ", head) or _value(_FROM, head, len(head))
 
 
 def to_value(head: bytes) -> str:
     """Return the value of To, unfolded; "" if there is none."""
-    return _value(_TO, head, len(head))
+    return _plain_value(b"\nTo: ", head) or _value(_TO, head, len(head))
+
+
+def _plain_value(name: bytes, head: bytes) -> str:
+    """Return the value of a header that is spelled as usual, on one line; "" if it is not."""
+    at = head.find(name)
+    if at < 0:
+        return ""
+    at += len(name)
+    end = head.find(b"\n", at)
+    if end < 0 or head[end + 1 : end + 2] in _BLANKS:
+        return ""
+    return str(head[at:end], "utf-8", ERRORS).strip()
 
 
 def cut(data: bytes) -> bytes:
