@@ -36,12 +36,12 @@ test: setup lint  ## everything that must hold: lint, types, import rules, tests
 test-compiled: compiled  ## the tests of the cores against what mypyc made of them
 	PYTHONPATH=build/compiled/lib $(BIN)/python -m pytest -n 2 -q tests/golden tests/property tests/unit/common tests/unit/classifier tests/unit/collector
 
-.PHONY: chaos
-chaos: setup  ## kill -9 the pipeline under load, KILLS times (default 20)
-	MISSEDCALL_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -q -s --timeout 1200 tests/chaos
+.PHONY: chaos-one
+chaos-one: setup  ## kill -9 the pipeline of one machine under load, KILLS times (default 20)
+	MISSEDCALL_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -q -s --timeout 1200 tests/chaos/test_kill_embedded.py
 
-.PHONY: chaos-kafka
-chaos-kafka: setup  ## the same for the services on a Kafka of three nodes (CALLS=100000 SECONDS=600 SEED=1 NODES=3)
+.PHONY: chaos
+chaos: setup  ## the services on a Kafka of three nodes, everything killed under load (CALLS=100000 SECONDS=600 SEED=1 NODES=3)
 	$(BIN)/python tests/chaos/run_kafka.py --calls $(or $(CALLS),100000) --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1) --nodes $(or $(NODES),3)
 
 .PHONY: chaos-stock

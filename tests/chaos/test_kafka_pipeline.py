@@ -1,6 +1,6 @@
 """The distributed pipeline killed, frozen, scaled and restarted under load: each fact once, as its log says.
 
-`make chaos-kafka` is the same for longer, on three nodes, one of which goes away now and then.
+`make chaos` is the same for longer, on three nodes, one of which goes away now and then.
 """
 
 import asyncio
