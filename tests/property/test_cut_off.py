@@ -1,4 +1,4 @@
-"""A collector that Kafka does not hear for a while, with another one that it hears: its backlog comes late, in order."""
+"""One of two collectors is not heard by Kafka for a while: its backlog comes late, in order."""
 
 from pathlib import Path
 
@@ -22,16 +22,15 @@ def decided(
     engine = Engine(policy)
     begin_ms = messages[0].received_ms + after_ms
     end_ms = begin_ms + for_ms
-    decisions, rest, number = [], list(messages), 0
-    for clock_ms in range(
-        min(begin_ms, messages[0].received_ms), max(end_ms, messages[-1].received_ms) + 2 * STEP_MS, STEP_MS
-    ):
+    decisions, rest = [], list(messages)
+    first_ms = min(begin_ms, messages[0].received_ms)
+    last_ms = max(end_ms, messages[-1].received_ms) + STEP_MS
+    for number, clock_ms in enumerate(range(first_ms, last_ms + 1, STEP_MS)):
         decisions += engine.feed(CaptureBatch("other", 1, number, clock_ms))
         if not begin_ms <= clock_ms < end_ms:
             due = tuple(message for message in rest if message.received_ms <= clock_ms)
             rest = rest[len(due) :]
             decisions += engine.feed(CaptureBatch("cut-off", 1, number, clock_ms, due))
-        number += 1
     return told(decisions + engine.finish())
 
 
