@@ -53,6 +53,10 @@ chaos-stock: setup  ## its negative control: what Faust's own guarantees make of
 roll: setup  ## restart each worker of the classifier under load; prints for how long partitions stood still
 	$(BIN)/python tests/chaos/roll_kafka.py
 
+.PHONY: hostile
+hostile: setup  ## NOTICES=20000 notices about callers with hostile names, addresses and numbers
+	MISSEDCALL_HOSTILE=$(or $(NOTICES),20000) $(BIN)/python -m pytest -q --timeout 1200 tests/unit/notifier/test_notices.py
+
 .PHONY: fuzz
 fuzz: setup  ## read what nobody would write (SECONDS=600 of it, on PROCESSES=2 cores)
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --processes $(or $(PROCESSES),2)

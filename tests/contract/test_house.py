@@ -108,6 +108,7 @@ READERS = frozenset(
         "missedcall_common.runtime.settings",
         "missedcall_classifier.policy_settings",
         "missedcall_collector.settings",
+        "missedcall_notifier.wording_files",
     }
 )
 """They read a file that a setting names, or one of their own, and are values otherwise: cores may import them."""

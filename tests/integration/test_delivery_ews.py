@@ -39,7 +39,16 @@ from support.ews import (
     make_settings,
     send,
 )
-from support.notify import NOW, Log, ManualClock, Running, make_fact, make_retraction, turns_until
+from support.notify import (
+    NOW,
+    Log,
+    ManualClock,
+    Running,
+    make_fact,
+    make_notices,
+    make_retraction,
+    turns_until,
+)
 
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.channels import exchange_wire
@@ -68,13 +77,13 @@ def test_an_item_is_what_phones_take_for_a_missed_call(tmp_path):
     [item] = server.store
     assert item.folder == "inbox"
     assert item.text("ItemClass") == "IPM.Note.Microsoft.Missed.Voice"
-    assert item.text("Subject") == "Missed call from +4930123 (“Alice”)"
+    assert item.text("Subject") == "Missed call from +49 30 123 (“Alice”)"
     assert "hung up after 9 s of ringing on 2 devices" in item.text("Body")
     assert not item.is_draft
     assert not item.is_read
     assert item.received.timestamp() == NOW
     assert (
-        item.mailbox("From") == item.mailbox("Sender") == ("+4930123 (“Alice”)", "missed-calls@example.com")
+        item.mailbox("From") == item.mailbox("Sender") == ("+49 30 123 (“Alice”)", "missed-calls@example.com")
     )
     assert {key: value for key, value in item.properties.items() if key[-1] == "String"} == {
         ("0x6802", "String"): "+4930123",
@@ -140,7 +149,7 @@ def test_no_name_makes_an_invalid_request(tmp_path, name):
     assert send(server, tmp_path, make_attempt(fact)) == [CREATED]
 
     [item] = server.store
-    assert item.text("Subject").startswith("Missed call from +4930123")
+    assert item.text("Subject").startswith("Missed call from +49 30 123")
     assert len(item.text("Subject")) <= 255
     assert len(item.properties.get(("0x6806", "String"), "")) <= 255
 
@@ -196,7 +205,7 @@ def test_however_the_url_is_spelt_what_was_asked_is_not_taken_for_unasked(tmp_pa
     async def main():
         async with server:
             settings = make_settings(server, tmp_path, url=server.url.replace("127.0.0.1", "LocalHost"))
-            channel = EwsChannel(settings, None)
+            channel = EwsChannel(settings, make_notices())
             try:
                 return await channel.send(make_attempt(), channel.render(make_attempt()))
             finally:
@@ -374,7 +383,7 @@ def test_a_server_that_is_not_there_is_a_channel_that_is_down(tmp_path):
         server = make_server()
         async with server:
             settings = make_settings(server, tmp_path)
-        channel = EwsChannel(settings, None)
+        channel = EwsChannel(settings, make_notices())
         try:
             return await channel.send(make_attempt(), channel.render(make_attempt()))
         finally:
@@ -419,7 +428,7 @@ def test_a_new_password_is_taken_from_the_file(tmp_path, scheme):
 
     async def main():
         async with server:
-            channel = EwsChannel(make_settings(server, tmp_path, auth=scheme), None)
+            channel = EwsChannel(make_settings(server, tmp_path, auth=scheme), make_notices())
             try:
                 attempts = [make_attempt(make_fact(f"fact-{n}")) for n in range(3)]
                 first = await channel.send(attempts[0], channel.render(attempts[0]))
@@ -512,7 +521,7 @@ def oauth_sends(server, tmp_path, ca_file, count, between=None, **changes):
     async def main():
         async with server:
             settings = make_settings(server, tmp_path, **oauth(server, ca_file), **changes)
-            channel, reports = EwsChannel(settings, None), []
+            channel, reports = EwsChannel(settings, make_notices()), []
             try:
                 for n in range(count):
                     attempt = make_attempt(make_fact(f"fact-{n}"))
@@ -574,7 +583,7 @@ def test_lost_answers_and_refused_tokens_do_not_use_up_the_connections(tmp_path,
     async def main():
         async with server:
             settings = make_settings(server, tmp_path, connections=1, **oauth(server, ca_file))
-            channel, reports = EwsChannel(settings, None), []
+            channel, reports = EwsChannel(settings, make_notices()), []
             try:
                 for n, status in enumerate([200, 503, 503, 200]):
                     server.auth.token_status = status
@@ -598,7 +607,7 @@ def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(tmp_path):
 
     async def main():
         async with server:
-            channel, reports = EwsChannel(make_settings(server, tmp_path, auth="ntlm"), None), []
+            channel, reports = EwsChannel(make_settings(server, tmp_path, auth="ntlm"), make_notices()), []
             try:
                 for n in range(3):
                     attempt = make_attempt(make_fact(f"fact-{n}"))
@@ -642,7 +651,9 @@ def test_no_more_requests_at_once_than_connections_even_if_one_is_given_up(tmp_p
 
     async def main():
         async with server:
-            channel = EwsChannel(make_settings(server, tmp_path, connections=2, timeout_s=2.0), None)
+            channel = EwsChannel(
+                make_settings(server, tmp_path, connections=2, timeout_s=2.0), make_notices()
+            )
             attempts = [make_attempt(make_fact(f"fact-{n}")) for n in range(6)]
             sending = [asyncio.ensure_future(channel.send(a, channel.render(a))) for a in attempts]
             await turns_until(lambda: server.commits == 2)

@@ -70,9 +70,9 @@ def test_an_item_is_what_phones_take_for_a_missed_call(tmp_path):
     assert not item.is_draft
     assert not item.is_read
     assert item.received == AT
-    assert item.fields["subject"] == "Missed call from +4930123 (“Alice”)"
+    assert item.fields["subject"] == "Missed call from +49 30 123 (“Alice”)"
     assert "hung up after 9 s of ringing on 2 devices" in item.fields["body"]["content"]
-    caller = {"emailAddress": {"name": "+4930123 (“Alice”)", "address": "missed-calls@contoso.example"}}
+    caller = {"emailAddress": {"name": "+49 30 123 (“Alice”)", "address": "missed-calls@contoso.example"}}
     assert item.fields["from"] == item.fields["sender"] == caller
     assert item.properties == {
         KEY: "fact-1",
@@ -121,7 +121,7 @@ def test_another_client_finds_it_as_the_documentation_says(tmp_path):
 
     [message] = run_channel(server, tmp_path, work)
 
-    assert message["subject"] == "Missed call from +4930123 (“Alice”)"
+    assert message["subject"] == "Missed call from +49 30 123 (“Alice”)"
     assert message["receivedDateTime"] == AT
     assert message["isDraft"] is False
     assert {p["value"] for p in message["singleValueExtendedProperties"]} == {
@@ -176,7 +176,7 @@ def test_no_name_makes_an_invalid_request(tmp_path, name):
     assert send(server, tmp_path, make_attempt(fact), make_attempt(fact, lost=1)) == [CREATED, FOUND]
 
     [item] = server.store
-    assert item.fields["subject"].startswith("Missed call from +4930123")
+    assert item.fields["subject"].startswith("Missed call from +49 30 123")
     assert len(item.properties.get("String 0x6806", "")) <= 255
 
 

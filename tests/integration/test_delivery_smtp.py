@@ -2,11 +2,19 @@
 
 import asyncio
 import ssl
-from datetime import UTC
 
 import pytest
 import trustme
-from support.notify import NOW, Log, ManualClock, Running, make_fact, make_retraction, turns_until
+from support.notify import (
+    NOW,
+    Log,
+    ManualClock,
+    Running,
+    make_fact,
+    make_notices,
+    make_retraction,
+    turns_until,
+)
 from support.smtp_sink import DROP, SILENCE, SmtpSink
 
 from missedcall_notifier.app import Notifier
@@ -39,7 +47,7 @@ def attempt(sink, fact=None, recipient=BOB, **changes):
 
     async def main():
         async with sink:
-            channel = SmtpChannel(make_settings(sink, **changes), UTC)
+            channel = SmtpChannel(make_settings(sink, **changes), make_notices())
             delivery = begin(intent(fact or make_fact(), "smtp", recipient, NOW), NOW)
             return await channel.send(delivery, channel.render(delivery))
 
@@ -62,17 +70,17 @@ def test_a_mail_arrives_as_it_was_written():
     assert report == Sent("4XyZ12")
     assert sink.envelopes == [("missed-calls@example.com", [BOB])]
     assert sink.ehlo_names[0] == "notifier.example.com"
-    assert mail["Subject"] == "Missed call from +4930123 (“Alice”)"
+    assert mail["Subject"] == "Missed call from +49 30 123 (“Alice”)"
     assert mail["Message-ID"] == message_id(make_fact(), "example.com")
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert "hung up after 9 s of ringing on 2 devices" in mail.get_content()
+    assert "hung up after 9 s of ringing on 2 devices" in mail.get_body(("plain",)).get_content()
 
 
 @pytest.mark.parametrize("answer", ["250 ok", "550 5.1.1 unknown"])
 def test_the_session_ends_as_it_should(answer):
     async def main():
         async with scripted(RCPT=answer) as sink:
-            channel = SmtpChannel(make_settings(sink), UTC)
+            channel = SmtpChannel(make_settings(sink), make_notices())
             delivery = begin(intent(make_fact(), "smtp", BOB, NOW), NOW)
             await channel.send(delivery, channel.render(delivery))
             await turns_until(lambda: sink.quits == 1)
@@ -85,7 +93,7 @@ def test_a_line_that_begins_with_a_dot_arrives_with_it():
 
     async def main():
         async with sink:
-            channel = SmtpChannel(make_settings(sink), UTC)
+            channel = SmtpChannel(make_settings(sink), make_notices())
             delivery = begin(intent(make_fact(), "smtp", BOB, NOW), NOW)
             return await channel.send(delivery, b".a: b\r\n\r\n.\r\n..\r\n.x\r\n")
 
@@ -135,7 +143,7 @@ def test_a_relay_that_is_not_there_is_a_channel_that_is_down():
     async def main():
         async with sink:
             pass
-        channel = SmtpChannel(make_settings(sink), UTC)
+        channel = SmtpChannel(make_settings(sink), make_notices())
         delivery = begin(intent(make_fact(), "smtp", BOB, NOW), NOW)
         return await channel.send(delivery, channel.render(delivery))
 

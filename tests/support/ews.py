@@ -1,10 +1,9 @@
 """What the tests of the channel to Exchange share."""
 
 import asyncio
-from datetime import UTC
 
 from ews_server.server import EwsServer
-from support.notify import NOW, make_fact
+from support.notify import NOW, make_fact, make_notices
 
 from missedcall_notifier.channels.ews import EwsChannel
 from missedcall_notifier.delivery import begin, intent
@@ -54,7 +53,7 @@ def send(server, tmp_path, *deliveries, **settings) -> list[Report]:
 
     async def main():
         async with server:
-            channel = EwsChannel(make_settings(server, tmp_path, **settings), UTC)
+            channel = EwsChannel(make_settings(server, tmp_path, **settings), make_notices())
             try:
                 return [await channel.send(d, channel.render(d)) for d in deliveries or (make_attempt(),)]
             finally:

@@ -2,13 +2,12 @@
 
 import asyncio
 import ssl
-from datetime import UTC
 from functools import cache
 
 import trustme
 from graph_server.message import property_id
 from graph_server.server import GraphServer
-from support.notify import NOW, ManualClock, make_fact
+from support.notify import NOW, ManualClock, make_fact, make_notices
 
 from missedcall_notifier.channels.graph import GraphChannel
 from missedcall_notifier.delivery import begin, intent
@@ -76,7 +75,9 @@ def run_channel(server, tmp_path, work, clock=None, **settings):
 
     async def main():
         async with server:
-            channel = GraphChannel(make_settings(server, tmp_path, **settings), UTC, clock or ManualClock())
+            channel = GraphChannel(
+                make_settings(server, tmp_path, **settings), make_notices(), clock or ManualClock()
+            )
             try:
                 return await work(channel)
             finally:

@@ -3,11 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import UTC
+from functools import cache
 from typing import Any
 
+from missedcall_notifier import wording_files
 from missedcall_notifier.delivery import Delivery, State, intent
 from missedcall_notifier.failure import Report, Sent
 from missedcall_notifier.lane import Lane, Way
+from missedcall_notifier.notices import Notices
+from missedcall_notifier.reader import Defaults
 from missedcall_notifier.retry import RetryPolicy
 from missedcall_notifier.routing import everything_to
 from missedcall_schemas.records import MissedCall, Party
@@ -40,6 +45,11 @@ def make_retraction(fact: MissedCall) -> MissedCall:
 
 def make_delivery(fact_id="fact-1", channel="fake", recipient="bob", now=NOW, **fact) -> Delivery:
     return intent(make_fact(fact_id, **fact), channel, recipient, now)
+
+
+@cache
+def make_notices(locale="en-GB", zone=UTC, region="") -> Notices:
+    return Notices(wording_files.ours(), Defaults(locale, zone, region))
 
 
 class ManualClock:

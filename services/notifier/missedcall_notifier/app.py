@@ -8,19 +8,22 @@ Rule 2: `run` returns after `stop`, or raises when the journal or the source fai
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from missedcall_common.runtime.settings import SettingsError
 
+from . import wording_files
 from .channels.port import Channel
 from .channels.smtp import SmtpChannel
 from .channels.webhook import WebhookChannel
 from .clock import Clock, SystemClock
 from .journal import Journal
 from .lane import Lane, Observer, Way, say_nothing
+from .notices import Notices
 from .people.files import FilePeople
 from .people.port import PeopleSource
 from .routing import by_mail, everything_to
-from .settings import NotifierSettings, defaults_of, problems, zone
+from .settings import NotifierSettings, defaults_of, problems
 from .source import FactSource
 
 FORGET_EVERY_S = 3600.0
@@ -119,23 +122,24 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
     """Return the channels that are on.
 
     Raises:
-        SettingsError: the settings contradict themselves.
+        SettingsError: the settings contradict themselves, or a template or text that they name is wrong.
     """
     if wrong := problems(settings):
         raise SettingsError([f"notify.{key} = {value!r}: {right}" for key, value, right in wrong])
+    notices = notices_of(settings)
     ways = []
     if settings.smtp.host:
         mail = settings.smtp
         rule = by_mail(mail.recipients, mail.pattern, mail.hosts, mail.always)
-        ways.append(Way(SmtpChannel(mail, zone(settings)), rule, mail.retry, mail.connections))
+        ways.append(Way(SmtpChannel(mail, notices), rule, mail.retry, mail.connections))
     if settings.ews.url:
         exchange = settings.ews
         rule = by_mail(exchange.recipients, exchange.pattern, exchange.hosts, exchange.always)
-        ways.append(Way(_ews_channel(settings), rule, exchange.retry, exchange.connections))
+        ways.append(Way(_ews_channel(settings, notices), rule, exchange.retry, exchange.connections))
     if settings.graph.tenant:
         online = settings.graph
         rule = by_mail(online.recipients, online.pattern, online.hosts, online.always)
-        ways.append(Way(_graph_channel(settings, clock), rule, online.retry, online.connections))
+        ways.append(Way(_graph_channel(settings, notices, clock), rule, online.retry, online.connections))
     if settings.webhook.url:
         hook = settings.webhook
         rule = everything_to(hook.name)
@@ -143,7 +147,25 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
     return ways
 
 
-def _ews_channel(settings: NotifierSettings) -> Channel:
+def notices_of(settings: NotifierSettings) -> Notices:
+    """Return the notices with the operator's templates and texts, each of which has been tried.
+
+    Raises:
+        SettingsError: one of them is wrong.
+    """
+    folder = settings.people.templates_folder
+    try:
+        theirs = wording_files.theirs(Path(folder)) if folder else {}
+        return Notices(wording_files.ours(), defaults_of(settings), theirs)
+    except OSError as error:
+        right = f"{error.strerror}: expected a folder to read"
+        raise SettingsError([f"notify.people.templates_folder = {folder!r}: {right}"]) from error
+    except ValueError as error:
+        key = "templates_folder" if folder else "language"
+        raise SettingsError([f"notify.people.{key}: {line}" for line in str(error).splitlines()]) from error
+
+
+def _ews_channel(settings: NotifierSettings, notices: Notices) -> Channel:
     """Return the channel to Exchange, whose library is an extra.
 
     Raises:
@@ -157,10 +179,10 @@ def _ews_channel(settings: NotifierSettings) -> Channel:
         raise SettingsError(
             ["notify.ews.url is set: needs exchangelib, the extra `ews` of this package"]
         ) from error
-    return EwsChannel(settings.ews, zone(settings))
+    return EwsChannel(settings.ews, notices)
 
 
-def _graph_channel(settings: NotifierSettings, clock: Clock) -> Channel:
+def _graph_channel(settings: NotifierSettings, notices: Notices, clock: Clock) -> Channel:
     """Return the channel to Exchange Online, whose library is an extra.
 
     Raises:
@@ -174,4 +196,4 @@ def _graph_channel(settings: NotifierSettings, clock: Clock) -> Channel:
         raise SettingsError(
             ["notify.graph.tenant is set: needs msal, the extra `graph` of this package"]
         ) from error
-    return GraphChannel(settings.graph, zone(settings), clock)
+    return GraphChannel(settings.graph, notices, clock)

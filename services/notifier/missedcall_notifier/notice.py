@@ -1,8 +1,8 @@
-"""A fact in plain words: what a person reads.
+"""A fact in plain words of the reader's language: what a person reads, as values that a template puts in order.
 
-Rule 1: pure, and the same words for the same fact and time zone, in every process and on every attempt.
-Rule 2: the number comes first and the name second, in quotes and with the word of who gave it: callers choose
-        their names, hardly anybody chooses his number.
+Rule 1: pure, and the same words for the same delivery, in every process and on every attempt.
+Rule 2: a name from the directory comes first. A name from the signalling comes behind the number, in quotes and
+        with the word of who gave it: callers choose their names, hardly anybody chooses his number.
 Rule 3: an anonymous caller has no number, no name and no address here, whatever the record holds (RFC 3323).
 """
 
@@ -13,61 +13,120 @@ from msgspec import Struct
 
 from missedcall_schemas.records import MissedCall, Party
 
+from .language import Language
+from .people import phone
+from .reader import Reader
 from .sanitise import clean_address, clean_name
 
 LISTED = 5
 """Other users or targets named in a notice; the rest is a number. More: a ring group fills the screen."""
 
 _LATEST = 4102444800.0  # 2100-01-01: beyond it a clock was wrong, and some calendars break
-
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-"""English, whatever the process's locale."""
-
-NAMED_BY = {
-    "p-asserted-identity": "as the telephone network names them",
-    "remote-party-id": "as the telephone network names them",
-    "from": "as the caller's system names them",
-    "": "as the caller's system names them",
-}
-"""Who vouches for a display name: RFC 3325 s.5 for the network; From is what the caller likes."""
+_MINUTES_FROM_S = 100
 
 
 class Notice(Struct, frozen=True):
-    """One line to recognise it by, and the text."""
+    """One line to recognise it by, and the text in two forms."""
 
     subject: str
     text: str
+    html: str = ""
+
+
+class Row(Struct, frozen=True):
+    """One line of the table in a notice."""
+
+    label: str
+    value: str
+    link: str = ""
+    """`tel:...` (RFC 3966) or `mailto:...`; "" for none."""
+
+
+class Caller(Struct, frozen=True):
+    """The caller as the reader may see him."""
+
+    shown: str
+    """Never "": `Alice Miller (030 123)`, `030 123 (“Alice”)`, `an anonymous caller`."""
+    number: str = ""
+    """What to call back, as the reader writes it: a number, an extension or an address; "" if there is none."""
+    e164: str = ""
+    """`+493023125001`; "" if it is no number of the world."""
+    link: str = ""
+    """`tel:+49-30-23125001`; ""."""
+    name: str = ""
+    """The directory's, else what the signalling says; ""."""
+    known: bool = False
+    """Whether the name is the directory's, and to be trusted."""
+    address: str = ""
+    """Address of record; ""."""
+    mailbox: str = ""
+    """Where the caller gets mail, if the directory knows; ""."""
+    anonymous: bool = False
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """What a template is given."""
+
+    kind: str
+    """`missed` or `retracted`."""
+    language: str
+    """BCP 47, for `<html lang>`."""
+    subject: str
+    sentence: str
+    """The notice in one sentence."""
+    reason: str
+    """Why the call was missed, as the sentence has it."""
+    cause: str
+    """As on the topic `missed-calls`."""
+    caller: Caller
+    callee: str
+    date: str
+    time: str
+    zone: str
+    """Of the time: `CET`."""
+    urgent: bool
+    rows: tuple[Row, ...]
+    width: int
+    """Characters of the longest label, a colon and a space."""
 
 
 class ImplausibleTimeError(ValueError):
     """None of the fact's times can be a time of a call."""
 
 
-def render(fact: MissedCall, zone: tzinfo = UTC) -> Notice:
-    """Return what the callee reads.
+def view(fact: MissedCall, reader: Reader, language: Language, zone: tzinfo) -> View:
+    """Return what the templates are given.
 
     Raises:
         ImplausibleTimeError: no time of the fact lies between 1970 and 2100.
     """
-    if fact.state == "retracted":
-        return _correction(fact, zone)
     at = when(fact, zone)
-    sentence = f"Missed call from {_caller(fact.caller)} at {at:%H:%M}, {reason(fact)}."
-    lines = [
-        ("When", f"{_date(at)}, {at:%H:%M:%S} ({at:%Z})"),
-        ("Caller", caller_in_short(fact.caller)),
-        ("Address", _address(fact.caller)),
-        ("Called", clean_address(fact.callee)),
-        ("Also rang", _list(fact.also_rang)),
-        ("Went on to", _list(fact.diverted_via)),
-        ("Note", "an emergency service calls back" if fact.urgent else ""),
-        ("Note", "part of this call was not captured; it may be incomplete" if fact.blind_window else ""),
-    ]
-    return Notice(f"Missed call from {caller_in_short(fact.caller)}", _text(sentence, lines))
+    caller = caller_of(fact.caller, reader, language)
+    why = reason(fact, language)
+    short = _in_sentence(fact.caller, caller, language)
+    source = _source(fact.caller, language)
+    full = short
+    if fact.state == "missed" and caller.name and caller.number and not caller.known:
+        full = language.text("caller.named-by", name=caller.name, number=caller.number, source=source)
+    clock, zone_name = language.time(at), language.zone(at)
+    exactly = f"{language.date(at)}, {language.time(at, seconds=True)} ({zone_name})"
+    rows = _rows(fact, reader, caller, language, exactly)
+    return View(
+        kind=fact.state,
+        language=language.tag,
+        subject=language.text(f"subject.{fact.state}", caller=short),
+        sentence=language.text(f"sentence.{fact.state}", caller=full, time=clock, reason=why),
+        reason=why,
+        cause=fact.cause,
+        caller=caller,
+        callee=_person(fact.callee, reader),
+        date=language.date(at),
+        time=clock,
+        zone=zone_name,
+        urgent=fact.urgent,
+        rows=rows,
+        width=max((len(row.label) for row in rows), default=0) + 2,
+    )
 
 
 def when(fact: MissedCall, zone: tzinfo = UTC) -> datetime:
@@ -91,90 +150,101 @@ def moment(candidates: tuple[float, ...], zone: tzinfo = UTC) -> datetime:
     raise ImplausibleTimeError(f"no time of {candidates!r} lies between 1970 and 2100")
 
 
-def reason(fact: MissedCall) -> str:
-    """Return why the call was missed, in words that follow a comma."""
-    rang = _rang(fact)
-    if fact.detail == "voicemail-hangup":
-        return "hung up during the voicemail greeting"
-    if fact.detail == "dnd":
-        return "do not disturb was on"
-    match fact.cause:
-        case "caller-cancelled":
-            return f"hung up after {rang}" if rang else "hung up before a phone rang"
-        case "no-answer":
-            return f"nobody answered within {rang}" if rang else "nobody answered"
-        case "unreachable":
-            return "no phone could be reached"
-        case "busy":
-            return "the line was busy"
-        case "declined":
-            return f"the call was declined after {rang}" if rang else "the call was declined"
-        case "blocked":
-            return "the call was blocked"
-
-
-def _correction(fact: MissedCall, zone: tzinfo) -> Notice:
-    at = when(fact, zone)
-    sentence = (
-        f"The call from {caller_in_short(fact.caller)} at {at:%H:%M} was taken after all. "
-        "The earlier notice, which said that it was missed, was wrong."
+def caller_of(party: Party, reader: Reader, language: Language) -> Caller:
+    """Return the caller as the reader may see him."""
+    if party.anonymous:
+        return Caller(shown=language.text("caller.anonymous-alone"), anonymous=True)
+    read = phone.read(clean_address(party.number or _user_of(party.uri)), reader.region)
+    # A user part may look like a number and be none: then the whole address is what can be called.
+    number = read.shown if read.e164 or party.number else ""
+    number = number or clean_address(party.number or party.uri)
+    name = clean_name(reader.caller_name) or clean_name(party.display_name)
+    name = "" if name in {number, party.number} else name
+    known = bool(reader.caller_name and name)
+    if name and number:
+        shown = language.text("caller.known" if known else "caller.named", name=name, number=number)
+    elif name:
+        shown = (
+            name if known else language.text("caller.name-only", name=name, source=_source(party, language))
+        )
+    else:
+        shown = number or language.text("caller.unknown-alone")
+    address = clean_address(party.uri)
+    return Caller(
+        shown=shown,
+        number=number,
+        e164=read.e164,
+        link=read.link,
+        name=name,
+        known=known,
+        address="" if address == number else address,
+        mailbox=reader.caller_mailbox,
     )
-    lines = [("When", f"{_date(at)}, {at:%H:%M:%S} ({at:%Z})"), ("Called", clean_address(fact.callee))]
-    return Notice(f"Not missed after all: call from {caller_in_short(fact.caller)}", _text(sentence, lines))
 
 
-def _text(sentence: str, lines: list[tuple[str, str]]) -> str:
-    shown = [f"{label + ':':<12}{value}" for label, value in lines if value]
-    return "\n".join([sentence, "", *shown, ""])
-
-
-def _caller(caller: Party) -> str:
-    number, name = caller_number(caller), caller_name(caller)
-    if number and name:
-        return f"{number} (“{name}”, {NAMED_BY[caller.source]})"
-    return caller_in_short(caller)
-
-
-def caller_in_short(caller: Party) -> str:
-    """Return the caller as a list of calls shows him; never ""."""
-    number, name = caller_number(caller), caller_name(caller)
-    if caller.anonymous:
-        return "an anonymous caller"
-    if number:
-        return f"{number} (“{name}”)" if name else number
-    return f"“{name}” ({NAMED_BY[caller.source]})" if name else "an unknown caller"
-
-
-def caller_number(caller: Party) -> str:
-    """Return what to call back: the number, else the address of record; "" if anonymous or unknown."""
-    return "" if caller.anonymous else clean_address(caller.number or caller.uri)
-
-
-def caller_name(caller: Party) -> str:
-    """Return the display name, cleaned; "" if there is none besides the number."""
-    name = "" if caller.anonymous else clean_name(caller.display_name)
-    return "" if name == caller_number(caller) else name
-
-
-def _address(caller: Party) -> str:
-    return "" if caller.anonymous or not caller.number else clean_address(caller.uri)
-
-
-def _rang(fact: MissedCall) -> str:
-    """Return `9 s of ringing on 2 devices`; "" if no phone is known to have rung."""
+def reason(fact: MissedCall, language: Language) -> str:
+    """Return why the call was missed, in words that follow a comma or a colon."""
+    detail = f"detail.{'error' if fact.detail.startswith('error-') else fact.detail}"
+    if language.has(detail):
+        return language.text(detail)
     if not (math.isfinite(fact.ring_s) and fact.ring_s > 0):
-        return ""
+        return language.text(f"reason.{fact.cause}.unrung")
     seconds = max(1, round(min(fact.ring_s, 86400.0)))
-    spoken = f"{seconds} s" if seconds < 100 else f"{seconds // 60} min {seconds % 60} s"
-    devices = f" on {fact.devices_rung} devices" if fact.devices_rung > 1 else ""
-    return f"{spoken} of ringing{devices}"
+    minutes = seconds // 60 if seconds >= _MINUTES_FROM_S else 0
+    rang = language.text(
+        f"rang.{'minutes' if minutes else 'seconds'}{'-devices' if fact.devices_rung > 1 else ''}",
+        minutes=minutes,
+        seconds=seconds - 60 * minutes,
+        devices=fact.devices_rung,
+    )
+    return language.text(f"reason.{fact.cause}.rang", rang=rang)
 
 
-def _list(addresses: tuple[str, ...]) -> str:
-    shown = ", ".join(clean_address(address) for address in addresses[:LISTED])
+def _rows(fact: MissedCall, reader: Reader, caller: Caller, language: Language, at: str) -> tuple[Row, ...]:
+    missed = fact.state == "missed"
+    link = caller.link or (f"mailto:{caller.mailbox}" if caller.mailbox else "")
+    found = (
+        ("when", at, ""),
+        ("caller", caller.shown if missed else "", link),
+        ("address", caller.address if missed else "", ""),
+        ("called", _person(fact.callee, reader), ""),
+        ("also-rang", _list(fact.also_rang, reader, language) if missed else "", ""),
+        ("went-on-to", _list(fact.diverted_via, reader, language) if missed else "", ""),
+        ("note", language.text("note.urgent") if missed and fact.urgent else "", ""),
+        ("note", language.text("note.blind") if missed and fact.blind_window else "", ""),
+    )
+    return tuple(Row(language.text(f"label.{label}"), value, link) for label, value, link in found if value)
+
+
+def _in_sentence(party: Party, caller: Caller, language: Language) -> str:
+    """Return the caller as he stands in a sentence, which in some languages is not as he stands alone."""
+    if party.anonymous:
+        return language.text("caller.anonymous")
+    return caller.shown if caller.name or caller.number else language.text("caller.unknown")
+
+
+def _source(party: Party, language: Language) -> str:
+    """Return who vouches for a display name: RFC 3325 s.5 for the network; From is what the caller likes."""
+    return language.text(f"source.{party.source or 'from'}")
+
+
+def _person(address: str, reader: Reader) -> str:
+    name = clean_name(reader.names.get(address, ""))
+    shown = _short(address, reader)
+    return f"{name} ({shown})" if name else shown
+
+
+def _short(address: str, reader: Reader) -> str:
+    """Return a telephone number as the reader writes it, any other address as it is."""
+    read = phone.read(_user_of(address), reader.region)
+    return read.shown if read.e164 else clean_address(address)
+
+
+def _user_of(address: str) -> str:
+    return address.partition(":")[2].partition("@")[0]
+
+
+def _list(addresses: tuple[str, ...], reader: Reader, language: Language) -> str:
+    shown = ", ".join(_person(address, reader) for address in addresses[:LISTED])
     more = len(addresses) - LISTED
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _date(at: datetime) -> str:
-    return f"{WEEKDAYS[at.weekday()]}, {at.day} {MONTHS[at.month - 1]} {at.year}"
+    return language.text("list.more", shown=shown, count=more) if more > 0 else shown

@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.notify import NOW, make_fact, make_retraction
+from support.notify import NOW, make_fact, make_notices, make_retraction
 
 from missedcall_notifier.channels.mail import LINE_LIMIT, message_id, unstructured, write
 from missedcall_notifier.channels.port import UnrenderableError
+from missedcall_notifier.delivery import intent
+from missedcall_notifier.reader import Reader
 from missedcall_notifier.settings import SmtpSettings
 from missedcall_schemas.records import Party
 
@@ -24,7 +26,6 @@ HEADERS = [
     "Subject",
     "MIME-Version",
     "Content-Type",
-    "Content-Transfer-Encoding",
     "Auto-Submitted",
     "X-Auto-Response-Suppress",
     "X-Missed-Call-Fact",
@@ -34,8 +35,9 @@ ALL = ("L", "M", "N", "P", "S", "Z", "C")
 HOSTILE = st.text(alphabet=st.characters(categories=ALL), max_size=200)
 
 
-def written(fact, recipient="bob@example.com", zone=UTC, smtp=SETTINGS):
-    return write(fact, recipient, smtp, zone)
+def written(fact, recipient="bob@example.com", zone=UTC, smtp=SETTINGS, **reader):
+    delivery = intent(fact, "smtp", recipient, NOW, reader=Reader(**reader))
+    return write(delivery, smtp, make_notices(zone=zone))
 
 
 def parsed(raw):
@@ -49,9 +51,10 @@ def test_the_headers_are_these_and_no_others():
 def test_a_mail_program_reads_what_we_wrote():
     message = parsed(written(make_fact()))
 
-    assert message["Subject"] == "Missed call from +4930123 (“Alice”)"
+    assert message["Subject"] == "Missed call from +49 30 123 (“Alice”)"
     assert message["From"] == "Missed calls <missed-calls@example.com>"
-    assert message.get_content().startswith("Missed call from +4930123 (“Alice”, as the caller's system")
+    text = message.get_body(("plain",)).get_content()
+    assert text.startswith("Missed call from +49 30 123 (“Alice”, as the caller's system")
 
 
 def test_message_id_and_date_are_functions_of_the_fact():
@@ -83,6 +86,26 @@ def test_a_correction_stands_below_the_notice_it_corrects():
 
     assert message["In-Reply-To"] == message["References"] == message_id(notice, "example.com")
     assert message["Message-ID"] != message_id(notice, "example.com")
+
+
+def test_a_mail_has_the_text_in_both_forms():
+    plain, html = parsed(written(make_fact())).iter_parts()
+
+    assert (plain.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
+    assert '<a href="tel:+49-30-123">+49 30 123 (“Alice”)</a>' in html.get_content()
+
+
+def test_an_answer_goes_to_a_caller_whom_the_directory_knows_and_to_no_other():
+    known = parsed(written(make_fact(), caller_name="Alice Miller", caller_mailbox="alice@example.net"))
+
+    assert known["Reply-To"] == "alice@example.net"
+    assert parsed(written(make_fact()))["Reply-To"] is None
+
+
+def test_a_mailbox_that_is_none_is_no_header():
+    raw = written(make_fact(), caller_name="Alice", caller_mailbox="a@b.example>, <eve@evil.example")
+
+    assert parsed(raw)["Reply-To"] is None
 
 
 def test_an_emergency_callback_is_important():
@@ -127,7 +150,7 @@ def test_a_fact_without_a_time_is_refused():
         written(make_fact(rang_at=0.0, ended_at=0.0, decided_at=0.0))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)  # the first one reads a locale
 @given(name=HOSTILE, number=HOSTILE, uri=HOSTILE, callee=HOSTILE, fact_id=HOSTILE)
 @example("=?utf-8?q?a=0D=0ABcc:_x@y.com?=", "", "", "", "")
 @example("a\r\nBcc: x@y.com\r\n\r\nbody", "", "", "", "")

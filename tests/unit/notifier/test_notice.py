@@ -4,14 +4,27 @@ from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.notify import NOW, make_fact, make_retraction
+from support.notify import NOW, make_fact, make_notices, make_retraction
 
-from missedcall_notifier.notice import ImplausibleTimeError, reason, render
+from missedcall_classifier.rules import RULES
+from missedcall_notifier.delivery import intent
+from missedcall_notifier.notice import ImplausibleTimeError
+from missedcall_notifier.notice import reason as reason_in
+from missedcall_notifier.reader import Reader
 from missedcall_schemas.records import Cause, Party
 
 BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def render(fact, zone=UTC, **reader):
+    delivery = intent(fact, "smtp", "bob@example.com", NOW, reader=Reader(**reader))
+    return make_notices(zone=zone).render(delivery)
+
+
+def reason(fact, tag="en-GB"):
+    return reason_in(fact, make_notices().language(tag))
 
 
 def sentence(fact, zone=UTC):
@@ -20,18 +33,18 @@ def sentence(fact, zone=UTC):
 
 def test_a_missed_call_reads_like_this():
     assert render(make_fact(), BERLIN).text == (
-        "Missed call from +4930123 (“Alice”, as the caller's system names them) at 11:42, "
+        "Missed call from +49 30 123 (“Alice”, as the caller's system names them) at 11:42, "
         "hung up after 9 s of ringing on 2 devices.\n"
         "\n"
-        "When:       Monday, 23 November 2026, 11:42:07 (CET)\n"
-        "Caller:     +4930123 (“Alice”)\n"
-        "Address:    sip:alice@example.net\n"
-        "Called:     sip:bob@example.com\n"
+        "When:    Monday, 23 November 2026, 11:42:07 (CET)\n"
+        "Caller:  +49 30 123 (“Alice”)\n"
+        "Address: sip:alice@example.net\n"
+        "Called:  sip:bob@example.com\n"
     )
 
 
 def test_the_subject_has_the_number_first():
-    assert render(make_fact()).subject == "Missed call from +4930123 (“Alice”)"
+    assert render(make_fact()).subject == "Missed call from +49 30 123 (“Alice”)"
 
 
 def test_a_name_that_the_network_vouches_for_says_so():
@@ -99,8 +112,29 @@ def test_the_reason_is_in_plain_words(fact, words):
     assert reason(fact) == words
 
 
-def test_every_cause_has_words():
-    assert all(reason(make_fact(cause=cause)) for cause in get_args(Cause))
+LANGUAGES = ("en", "de")
+DETAILS = {rule.detail for rule in RULES} - {""} | {"voicemail", "forwarded-answered"}
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_every_cause_has_words_whether_phones_rang_or_not(tag):
+    for cause in get_args(Cause):
+        assert reason(make_fact(cause=cause, detail=""), tag)
+        assert reason(make_fact(cause=cause, detail="", ring_s=0.0), tag)
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+@pytest.mark.parametrize("detail", sorted(DETAILS))
+def test_whatever_detail_the_classifier_gives_has_words_of_its_own(tag, detail):
+    given = "error-503" if detail == "error" else detail
+
+    assert reason(make_fact(cause="no-answer", detail=given), tag) != reason(
+        make_fact(cause="no-answer"), tag
+    )
+
+
+def test_a_detail_of_a_newer_release_leaves_the_cause():
+    assert reason(make_fact(cause="busy", detail="line-on-fire")) == "the line was busy"
 
 
 def test_a_ring_group_does_not_fill_the_screen():
@@ -112,9 +146,9 @@ def test_a_ring_group_does_not_fill_the_screen():
 def test_a_correction_says_that_the_earlier_notice_was_wrong():
     notice = render(make_retraction(make_fact()))
 
-    assert notice.subject == "Not missed after all: call from +4930123 (“Alice”)"
+    assert notice.subject == "Not missed after all: call from +49 30 123 (“Alice”)"
     assert notice.text.startswith(
-        "The call from +4930123 (“Alice”) at 10:42 was taken after all. The earlier notice"
+        "The call from +49 30 123 (“Alice”) at 10:42 was taken after all. The earlier notice"
     )
 
 
@@ -127,6 +161,7 @@ def test_a_fact_without_any_plausible_time_is_one_error():
         render(make_fact(rang_at=-1.0, ended_at=math.inf, decided_at=1e20))
 
 
+@settings(deadline=None)  # the first one reads a locale
 @given(st.text(), st.text(), st.text(), st.text())
 def test_whatever_the_wire_says_the_subject_is_one_line(number, uri, name, callee):
     fact = make_fact(caller=Party(uri=uri, number=number, display_name=name), callee=callee)

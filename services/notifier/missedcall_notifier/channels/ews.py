@@ -9,7 +9,6 @@ Rule 3: the library blocks: its calls run in as many threads as there may be req
 
 import asyncio
 from collections.abc import Callable
-from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.delivery import INTERRUPTED, Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
+from missedcall_notifier.notices import Notices
 from missedcall_notifier.settings import EwsSettings
 
 from .exchange import Connection, RequestError, UnwritableError
@@ -37,9 +37,9 @@ class EwsChannel:
 
     name = "ews"
 
-    def __init__(self, settings: EwsSettings, zone: tzinfo) -> None:
+    def __init__(self, settings: EwsSettings, notices: Notices) -> None:
         self._settings = settings
-        self._zone = zone
+        self._notices = notices
         self._trust = Trust(settings.ca_file)
         self._free = asyncio.Semaphore(settings.connections)
         self._connection: Connection | None = None
@@ -52,7 +52,7 @@ class EwsChannel:
         Raises:
             UnrenderableError: the fact cannot be put into an item.
         """
-        return write(delivery.fact, self._settings, self._zone)
+        return write(delivery, self._settings, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one attempt: one request, after an uncertain attempt or for a correction two.

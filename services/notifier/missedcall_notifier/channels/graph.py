@@ -8,7 +8,6 @@ Rule 4: a mailbox sees no more than PER_MAILBOX requests of ours at once, and no
 """
 
 import asyncio
-from datetime import tzinfo
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,6 +19,7 @@ from yarl import URL
 from missedcall_notifier.clock import Clock
 from missedcall_notifier.delivery import INTERRUPTED, Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
+from missedcall_notifier.notices import Notices
 from missedcall_notifier.settings import GraphSettings
 
 from . import graph_requests as requests
@@ -62,9 +62,9 @@ class GraphChannel:
 
     name = "graph"
 
-    def __init__(self, settings: GraphSettings, zone: tzinfo, clock: Clock) -> None:
+    def __init__(self, settings: GraphSettings, notices: Notices, clock: Clock) -> None:
         self._settings = settings
-        self._zone = zone
+        self._notices = notices
         self._clock = clock
         self._client = GraphClient(settings)
         self._mailboxes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -77,7 +77,7 @@ class GraphChannel:
         Raises:
             UnrenderableError: the fact cannot be put into an item.
         """
-        return write(delivery.fact, self._settings, self._zone)
+        return write(delivery, self._settings, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one attempt: one request, after an uncertain attempt or for a correction up to four.

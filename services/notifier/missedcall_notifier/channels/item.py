@@ -4,21 +4,18 @@ Rule 1: pure, and the same for the same fact on every attempt.
 Rule 2: an anonymous caller leaves no number and no name in any property (RFC 3323).
 """
 
-from datetime import tzinfo
-
 import msgspec
 from msgspec import Struct
 
-from missedcall_notifier.notice import caller_in_short, caller_name, caller_number, render, when
+from missedcall_notifier.delivery import Delivery
+from missedcall_notifier.notice import when
+from missedcall_notifier.notices import Notices
 from missedcall_notifier.sanitise import clean
 from missedcall_notifier.settings import EwsSettings, GraphSettings
 from missedcall_schemas.records import MissedCall
 
 from .mail import message_id
 from .port import UnrenderableError
-
-SUBJECT_LIMIT = 255
-"""Characters of PidTagSubject that every client shows and EWS libraries take."""
 
 CALL_ID_LIMIT = 255
 """Characters of a Call-ID. More: a peer decides how much the mailbox keeps."""
@@ -45,20 +42,21 @@ class CallItem(Struct, frozen=True, kw_only=True):
     urgent: bool
 
 
-def write(fact: MissedCall, settings: EwsSettings | GraphSettings, zone: tzinfo) -> bytes:
+def write(delivery: Delivery, settings: EwsSettings | GraphSettings, notices: Notices) -> bytes:
     """Return the item, encoded.
 
     Raises:
         UnrenderableError: the fact cannot be put into an item.
     """
+    fact = delivery.fact
     try:
-        notice = render(fact, zone)
+        notice, caller = notices.render(delivery), notices.caller(delivery)
         item = CallItem(
-            subject=clean(notice.subject, SUBJECT_LIMIT),
+            subject=notice.subject,
             text=notice.text,
-            shown_caller=caller_in_short(fact.caller),
-            number=caller_number(fact.caller),
-            name=caller_name(fact.caller),
+            shown_caller=caller.shown,
+            number=caller.e164 or caller.number,
+            name=caller.name,
             call_id=clean(fact.call_id, CALL_ID_LIMIT),
             fact_id=fact_key(fact),
             message_id=message_id(fact, settings.sender.rpartition("@")[2]),

@@ -6,15 +6,18 @@ Rule 2: one place writes header lines, and it takes printable ASCII only. What a
         can be wrong there, but it cannot be a line end. The standard library's `email` could be made to write
         one (CVE-2024-6923), so it is not asked.
 Rule 3: the message is 7-bit: any relay takes it, with or without 8BITMIME and SMTPUTF8.
+Rule 4: an answer goes to a caller whom the directory knows, and to nobody whom only the signalling names.
 """
 
 import base64
 import quopri
 import re
-from datetime import datetime, tzinfo
+from datetime import datetime
 
-from missedcall_notifier.delivery import name_of
-from missedcall_notifier.notice import MONTHS, WEEKDAYS, moment, render
+from missedcall_notifier.delivery import Delivery, name_of
+from missedcall_notifier.mail_address import is_mail_address
+from missedcall_notifier.notice import Notice, moment
+from missedcall_notifier.notices import Notices
 from missedcall_notifier.settings import SmtpSettings
 from missedcall_schemas.records import MissedCall
 
@@ -26,32 +29,37 @@ ENCODED_WORD_BYTES = 45
 LINE_LIMIT = 998
 """RFC 5322 s.2.1.1. Our longest header is far below; one that is not is a mistake, not a mail."""
 
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""RFC 5322 s.3.3, whatever the process's locale."""
+
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def write(fact: MissedCall, recipient: str, settings: SmtpSettings, zone: tzinfo) -> bytes:
-    """Return the message to one recipient, lines ended by CRLF.
+def write(delivery: Delivery, settings: SmtpSettings, notices: Notices) -> bytes:
+    """Return the message to the delivery's recipient, lines ended by CRLF.
 
     Raises:
         UnrenderableError: the fact cannot be put into a message.
     """
+    fact = delivery.fact
     try:
-        notice = render(fact, zone)
-        date = moment(
-            (fact.decided_at if fact.state == "retracted" else fact.ended_at, fact.decided_at), zone
-        )
+        notice = notices.render(delivery)
+        at = fact.decided_at if fact.state == "retracted" else fact.ended_at
+        date = moment((at, fact.decided_at), notices.zone(delivery))
     except ValueError as error:
         raise UnrenderableError(str(error)) from error
+    # RFC 2045 s.6.7: no quoted-printable text has "=_" in it
+    boundary = f"=_{name_of(fact.fact_id, fact.revision, 'boundary')}"
     headers = [
         ("Date", rfc5322_date(date)),
         ("From", f"{_phrase(settings.sender_name)} <{settings.sender}>"),
-        ("To", f"<{recipient}>"),
+        ("To", f"<{delivery.recipient}>"),
         ("Message-ID", message_id(fact, settings.actual_domain)),
         ("Subject", unstructured(notice.subject)),
         ("MIME-Version", "1.0"),
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Transfer-Encoding", "quoted-printable"),
+        ("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
         ("Auto-Submitted", "auto-generated"),  # RFC 3834 s.5: no vacation notice answers
         ("X-Auto-Response-Suppress", "All"),  # MS-OXCMAIL 2.1.3.2.20: nor does Exchange
         ("X-Missed-Call-Fact", f"{_TOKEN.sub('-', fact.fact_id)[:128]}"),
@@ -59,10 +67,13 @@ def write(fact: MissedCall, recipient: str, settings: SmtpSettings, zone: tzinfo
     ]
     if fact.urgent:
         headers.append(("Importance", "high"))  # RFC 2156 s.5.3.6
+    caller = notices.caller(delivery)
+    if caller.known and is_mail_address(caller.mailbox):
+        headers.append(("Reply-To", f"<{caller.mailbox}>"))
     if fact.state == "retracted":
         earlier = message_id(fact, settings.actual_domain, fact.revision - 1)
         headers += [("In-Reply-To", earlier), ("References", earlier)]  # RFC 5322 s.3.6.4
-    return b"".join(_line(name, value) for name, value in headers) + b"\r\n" + _body(notice.text)
+    return b"".join(_line(name, value) for name, value in headers) + b"\r\n" + _body(notice, boundary)
 
 
 def message_id(fact: MissedCall, domain: str, revision: int | None = None) -> str:
@@ -76,8 +87,7 @@ def message_id(fact: MissedCall, domain: str, revision: int | None = None) -> st
 
 def rfc5322_date(at: datetime) -> str:
     """Return `Mon, 23 Nov 2026 10:42:07 +0100` (RFC 5322 s.3.3)."""
-    weekday, month = WEEKDAYS[at.weekday()][:3], MONTHS[at.month - 1][:3]
-    return f"{weekday}, {at.day} {month} {at.year} {at:%H:%M:%S %z}"
+    return f"{WEEKDAYS[at.weekday()]}, {at.day} {MONTHS[at.month - 1]} {at.year} {at:%H:%M:%S %z}"
 
 
 def unstructured(text: str) -> str:
@@ -114,6 +124,19 @@ def _line(name: str, value: str) -> bytes:
     return f"{name}: {value}\r\n".encode("ascii")
 
 
-def _body(text: str) -> bytes:
+def _body(notice: Notice, boundary: str) -> bytes:
+    """Return the text in both forms, the plainer first (RFC 2046 s.5.1.4)."""
+    parts = (("plain", notice.text), ("html", notice.html))
+    return b"".join(
+        f"--{boundary}\r\n"
+        f"Content-Type: text/{kind}; charset=utf-8\r\n"
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\n".encode("ascii")
+        + _quoted(text)
+        + b"\r\n"
+        for kind, text in parts
+    ) + f"--{boundary}--\r\n".encode("ascii")
+
+
+def _quoted(text: str) -> bytes:
     encoded = quopri.encodestring(text.encode("utf-8", "replace"))
     return encoded.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import tzinfo
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import aiosmtplib
 from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.delivery import Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
+from missedcall_notifier.notices import Notices
 from missedcall_notifier.settings import SmtpSettings
 
 from .mail import write
@@ -88,9 +88,9 @@ class SmtpChannel:
 
     name = "smtp"
 
-    def __init__(self, settings: SmtpSettings, zone: tzinfo) -> None:
+    def __init__(self, settings: SmtpSettings, notices: Notices) -> None:
         self._settings = settings
-        self._zone = zone
+        self._notices = notices
         self._helo_name = settings.helo_name or None
         self._trust = Trust(settings.ca_file)
 
@@ -100,7 +100,7 @@ class SmtpChannel:
         Raises:
             UnrenderableError: the fact cannot be put into a message.
         """
-        return write(delivery.fact, delivery.recipient, self._settings, self._zone)
+        return write(delivery, self._settings, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one attempt over a connection of its own."""
