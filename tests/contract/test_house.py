@@ -71,6 +71,7 @@ SHELLS = frozenset(
         "missedcall_collector.relay",
         "missedcall_collector.service",
         "missedcall_collector.spool",
+        "missedcall_notifier.__main__",
         "missedcall_notifier.app",
         "missedcall_notifier.channels.egress",
         "missedcall_notifier.channels.ews",
@@ -89,6 +90,11 @@ SHELLS = frozenset(
         "missedcall_notifier.people.files",
         "missedcall_notifier.source",
         "missedcall_notifier.stages",
+        "missedcall_notifier.stream.membership",
+        "missedcall_notifier.stream.partitions",
+        "missedcall_notifier.stream.requests",
+        "missedcall_notifier.stream.service",
+        "missedcall_notifier.stream.writer",
     }
 )
 """Every module below the command that may touch the outside; the rest are cores."""

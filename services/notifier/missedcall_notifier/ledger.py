@@ -199,18 +199,19 @@ class Ledger:
             queue.put_back(one for one in due if bool(one.supersedes) is corrects)
         return [after for _, after in changes]
 
-    def record(self, before: Delivery, after: Delivery) -> None:
-        """Replace `before` by `after`; if that was done already, do nothing.
+    def record(self, before: Delivery, after: Delivery) -> bool:
+        """Replace `before` by `after`; return False if that was done already.
 
         Raises:
             StaleDeliveryError: it holds neither.
         """
         held = self._held.get(before.delivery_id)
         if held is not None and held.version == after.version and _slimmed(held) == _slimmed(after):
-            return
+            return False
         if held is None or held.version != before.version:
             raise StaleDeliveryError(before.delivery_id)
         self._change(after, encode(after))
+        return True
 
     def recover(self, now: float, besides: Collection[str] = ()) -> list[Delivery]:
         """Return the attempts that nobody makes any more, now UNCERTAIN and due.

@@ -22,6 +22,8 @@ _BY_PARTITION = TOPICS["sip-transactions"].partitions
 class Wanted(Struct, frozen=True):
     """A topic as it has to be."""
 
+    topic: str
+    """What its file calls it."""
     name: str
     partitions: int
     replicas: int
@@ -78,6 +80,7 @@ def _wanted(topic: Topic, settings: KafkaSettings, channel: str) -> Wanted:
     if _INSYNC in config:  # more than there are replicas would refuse every write
         config[_INSYNC] = str(min(int(config[_INSYNC]), settings.replicas))
     return Wanted(
+        topic=topic.name,
         name=topic.full_name(prefix=settings.prefix, generation=settings.generation, channel=channel),
         partitions=settings.partitions if topic.partitions == _BY_PARTITION else topic.partitions,
         replicas=settings.replicas,

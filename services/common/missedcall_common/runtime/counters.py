@@ -51,6 +51,12 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "outcome-": "Decided calls and users, by outcome",
         # Telling
         "unrouted:": "Missed calls that no recipient is told of, by reason",
+        "notices.": "Changes of deliveries, by the state that they came to: each begins an attempt or ends one",
+        "taken-over": "Partitions that were fenced and read: at the start, by rebalances, after failures",
+        "given-up": "Partitions that are another worker's now, or that were lost",
+        "transactions": "Transactions of the journal, each with the changes of one partition that came together",
+        "transactions-failed": "Transactions that failed: the partition was taken over anew, and read again",
+        "redriven": "Dead deliveries that a person asked to try again",
     }
 )
 """By name; a row that ends in `.`, `-` or `:` is a family, and the rest of the name the cause."""

@@ -55,12 +55,17 @@ class Event(StrEnum):
     KAFKA_LOST = (
         "kafka.lost",
         WARNING,
-        "Kafka does not take what was received: it waits in memory, then on disk",
+        "Kafka does not take what it is given, or does not answer: a collector keeps it, others wait",
     )
-    KAFKA_REACHED = "kafka.reached", INFO, "Kafka takes it again; what waited is sent first"
+    KAFKA_REACHED = "kafka.reached", INFO, "Kafka answers again; what waited is sent first"
     KAFKA_FAILED = "kafka.failed", ERROR, "The Kafka client failed and is replaced; nothing of it is lost"
 
-    STATE_LOADED = "state.loaded", INFO, "Open calls and position of a partition were taken up"
+    STATE_LOADED = "state.loaded", INFO, "What is open in a partition, and its position, were taken up"
+    PARTITION_LEFT = (
+        "partition.left",
+        INFO,
+        "A partition is another's: `count` attempts under way had not ended",
+    )
     BATCH_MISSED = "batch.missed", WARNING, "A hole in a collector's sequence: calls around it may be blind"
     CLOCK_SKEWED = "clock.skewed", WARNING, "A capture agent's clock differs from the collector's"
     LIMIT_REACHED = "limit.reached", WARNING, "A bound held: something was decided early or left out"
@@ -119,7 +124,7 @@ class Fields(TypedDict, total=False):
     missing: int
     open_calls: int
     waiting: int
-    """Messages received and not yet acknowledged by Kafka."""
+    """Messages received and not yet acknowledged by Kafka; of a notifier: deliveries that are open."""
     clock_ms: int
     skew_ms: int
     limit: str

@@ -1,0 +1,170 @@
+"""The notifier service: facts of the partitions that are ours, to one channel, until a signal.
+
+Rule 1: it waits for Kafka however long it is away, at the start too; only what a person has to mend ends it.
+Rule 2: SIGTERM ends it in order: begin nothing, let what is under way end and be recorded, give the partitions up.
+"""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from importlib import metadata
+from typing import Any
+
+from missedcall_common.kafka.client import KafkaUnusableError
+from missedcall_common.kafka.plan import plan, refusals
+from missedcall_common.kafka.topics import connected
+from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.health import Health
+from missedcall_notifier.app import Notifier, ways_of
+from missedcall_notifier.clock import SystemClock
+
+from .partitions import KafkaPartitions
+from .settings import ServiceSettings
+
+LOOK_S = 0.2
+"""Between two looks whether the membership has failed."""
+WAIT_S = 2.0
+"""Between two attempts to find the topics."""
+HANGS_S = 60.0
+"""Without a sign of the membership's thread, besides the time that it may wait for deliveries to end."""
+LEAVE_S = 5.0
+"""To leave the group, besides that time. More: Kubernetes kills us, 30 s after it asked."""
+OURS = frozenset({"missed-calls", "notify-journal-{channel}", "notify-redrive", "dead-letters"})
+
+
+class TopicsRefusedError(KafkaUnusableError):
+    """The topics are cut into another number of partitions than ours."""
+
+
+class Service:
+    """One notifier from its start to its end."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        """Prepare.
+
+        Raises:
+            KafkaUnusableError: the compiled checksum is missing.
+            SettingsError: the settings contradict themselves, or a file cannot be used.
+        """
+        self._settings = settings
+        clock = SystemClock()
+        self._partitions = KafkaPartitions(settings, clock)
+        ways = [way for way in ways_of(settings.notify, clock) if way.channel.name == settings.channel]
+        self._notifier = Notifier(settings.notify, self._partitions, self._partitions, clock, ways=ways)
+        self._health = Health(settings.health, live=self._live, ready=self._ready)
+        self._stopping = asyncio.Event()
+        self._working = False
+
+    async def until_stopped(self) -> None:
+        """Work until a signal, then end in order.
+
+        Raises:
+            HealthError: the port for probes cannot be had.
+            KafkaUnusableError: the topics must not be used as they are.
+            Exception: what cannot go on; a restart resumes.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        began = time.monotonic()
+        await self._health.start()
+        await self._find_topics()
+        if not self._stopping.is_set():
+            await self._partitions.start()
+            emit(
+                Event.SERVICE_STARTED,
+                version=metadata.version("missedcall-notifier"),
+                channel=self._settings.channel,
+                detail=f"reads {self._settings.kafka.partitions} partitions with others of its group",
+            )
+            await self._work()
+        await self._health.stop()
+        emit(Event.SERVICE_STOPPED, uptime_s=round(time.monotonic() - began, 1))
+
+    async def _work(self) -> None:
+        delivering = asyncio.ensure_future(self._notifier.run())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        say_at = time.monotonic() + self._settings.report_s
+        self._working = True
+        ends: set[asyncio.Future[Any]] = {delivering, stopping, self._partitions.failed}
+        while self._partitions.membership.failed is None:
+            done, _ = await asyncio.wait(ends, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                break
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + self._settings.report_s
+                self._say()
+        self._working = False
+        stopping.cancel()
+        if (error := self._error(delivering)) is not None:
+            raise error
+        self._notifier.stop()
+        await delivering
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.notify.stop_s + LEAVE_S):
+                await self._partitions.stop()
+        self._say()
+
+    def _error(self, delivering: "asyncio.Future[None]") -> BaseException | None:
+        if self._partitions.membership.failed is not None:
+            return self._partitions.membership.failed
+        for part in (delivering, self._partitions.failed):
+            if part.done() and (error := part.exception()) is not None:
+                return error
+        return None
+
+    async def _find_topics(self) -> None:
+        said = False
+        while not self._stopping.is_set():
+            try:
+                missing = await asyncio.to_thread(self._missing)
+            except TopicsRefusedError:
+                raise
+            except KafkaUnusableError as error:
+                missing, why = "", error
+                detail = "the brokers cannot be reached"
+            else:
+                if not missing:
+                    return
+                why, detail = KafkaUnusableError(missing), f"{missing}: see python -m missedcall_common.kafka"
+            if not said:
+                said = True
+                emit(Event.KAFKA_LOST, why, detail=detail)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_S):
+                    await self._stopping.wait()
+
+    def _missing(self) -> str:
+        """Return which topic is missing; "" if none is."""
+        kafka = self._settings.kafka
+        wanted = [topic for topic in plan(kafka) if topic.topic in OURS]
+        with connected(kafka, f"missedcall-{self._settings.channel}") as topics:
+            found = topics.find(topic.name for topic in wanted)
+        for sentence in refusals(wanted, found):
+            raise TopicsRefusedError(sentence)
+        return next((f"topic {topic.name} is missing" for topic in wanted if topic.name not in found), "")
+
+    def _live(self) -> str:
+        limit = HANGS_S + 2 * self._settings.notify.stop_s
+        hangs = self._working and time.monotonic() > self._partitions.membership.alive_at + limit
+        return "the thread that reads Kafka hangs" if hangs else ""
+
+    def _ready(self) -> str:
+        if not self._working:
+            return "not begun"
+        return "" if self._partitions.ready else "partitions are not loaded"
+
+    def _say(self) -> None:
+        counts: Counter[str] = Counter(self._partitions.counts)
+        for lane in self._notifier.counts.values():
+            for name, count in lane.items():
+                unrouted = ":" in name
+                counts[name if unrouted else f"notices.{name}"] += count
+        emit(
+            Event.COUNTERS_REPORTED,
+            channel=self._settings.channel,
+            counts=dict(counts),
+            waiting=self._partitions.open_deliveries,
+        )
