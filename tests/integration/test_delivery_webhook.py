@@ -7,11 +7,21 @@ from contextlib import suppress
 import pytest
 import trustme
 from aiohttp import web
-from support.notify import NOW, Log, ManualClock, Running, make_delivery, make_fact, make_retraction
+from support.notify import (
+    NOW,
+    Log,
+    ManualClock,
+    Running,
+    make_delivery,
+    make_fact,
+    make_notices,
+    make_retraction,
+    turns_until,
+)
 from support.webhook_sink import DROP, SECRET_LINE, SILENCE, WebhookSink
 
 from missedcall_notifier.app import Notifier
-from missedcall_notifier.channels.webhook import WebhookChannel
+from missedcall_notifier.channels.webhook import WebhookChannel, gone_mark
 from missedcall_notifier.delivery import State, begin, intent
 from missedcall_notifier.failure import Failed, Failure, Sent
 from missedcall_notifier.journal_sqlite import SqliteJournal
@@ -39,12 +49,18 @@ def make_settings(sink, secret_file, **changes):
     return WebhookSettings(**(given | changes))
 
 
+def make_channel(settings, clock=None):
+    return WebhookChannel(settings, clock or ManualClock(), make_notices())
+
+
 def attempt(sink, secret_file, **changes):
     """Make one call."""
 
     async def main():
         async with sink:
-            channel = WebhookChannel(make_settings(sink, secret_file, **changes), ManualClock(NOW + 20.7))
+            channel = WebhookChannel(
+                make_settings(sink, secret_file, **changes), ManualClock(NOW + 20.7), make_notices()
+            )
             try:
                 return await channel.send(DELIVERY, channel.render(DELIVERY))
             finally:
@@ -74,7 +90,6 @@ def test_a_call_is_signed_and_says_what_happened(secret_file):
         (500, Failed(Failure.TRANSIENT, "500")),
         (404, Failed(Failure.TRANSIENT, "404")),
         (401, Failed(Failure.CHANNEL_DOWN, "401")),
-        (410, Failed(Failure.PERMANENT_RECIPIENT, "410")),
         ((429, {"Retry-After": "7"}), Failed(Failure.THROTTLED, "429", 7.0)),
         ((503, {"Retry-After": "99999999999"}), Failed(Failure.TRANSIENT, "503", 99999999999.0)),
         ((429, {"Retry-After": "after lunch"}), Failed(Failure.THROTTLED, "429")),
@@ -128,7 +143,7 @@ def test_a_receiver_that_is_not_there_is_a_channel_that_is_down(secret_file):
     async def main():
         async with WebhookSink() as sink:
             settings = make_settings(sink, secret_file)
-        channel = WebhookChannel(settings, ManualClock())
+        channel = make_channel(settings)
         try:
             return await channel.send(DELIVERY, b"{}")
         finally:
@@ -144,7 +159,9 @@ def test_loopback_is_not_reached_under_any_name_unless_it_is_listed(secret_file,
     async def main():
         async with WebhookSink() as sink:
             url = f"http://{host}:{sink.port}/hook"
-            channel = WebhookChannel(make_settings(sink, secret_file, url=url, allow=()), ManualClock())
+            channel = WebhookChannel(
+                make_settings(sink, secret_file, url=url, allow=()), ManualClock(), make_notices()
+            )
             try:
                 return await channel.send(DELIVERY, b"{}"), sink.calls
             finally:
@@ -199,7 +216,7 @@ def test_https_with_an_authority_of_ones_own(secret_file, tls, authority, tmp_pa
             settings = make_settings(
                 sink, secret_file, url=url, ca_file=str(ca_file), allow=("127.0.0.1", "::1")
             )
-            channel = WebhookChannel(settings, ManualClock())
+            channel = make_channel(settings)
             try:
                 return await channel.send(DELIVERY, channel.render(DELIVERY)), len(sink.calls)
             finally:
@@ -213,7 +230,7 @@ def test_a_certificate_of_a_stranger_is_refused(secret_file, tls):
         async with WebhookSink(tls=tls) as sink:
             url = f"https://localhost:{sink.port}/hook"
             settings = make_settings(sink, secret_file, url=url, allow=("127.0.0.1", "::1"))
-            channel = WebhookChannel(settings, ManualClock())
+            channel = make_channel(settings)
             try:
                 return await channel.send(DELIVERY, b"{}"), len(sink.calls)
             finally:
@@ -254,18 +271,147 @@ def test_every_attempt_has_the_same_id_and_body_and_its_own_time(secret_file, tm
     assert all(call.signed for call in sink.calls)
 
 
-def test_a_receiver_that_is_gone_gets_no_second_call(secret_file, tmp_path):
+def lives(sink, secret_file, tmp_path, *stories):
+    """Run one notifier after the other over one journal; a story is what changes in the settings, and its play."""
+
+    async def main():
+        source, clock = MemoryFacts([make_fact("fact-1")]), ManualClock(NOW + 20)
+        async with sink, SqliteJournal(tmp_path / "notify.db") as journal:
+            for changes, play in stories:
+                log = Log()
+                settings = NotifierSettings(webhook=make_settings(sink, secret_file, **changes))
+                async with Running(Notifier(settings, source, journal, clock, observe=log)) as notifier:
+                    await play(log, clock, source, notifier)
+
+    asyncio.run(main())
+
+
+async def is_gone(log, _clock, _source, notifier):
+    await log.until(State.RETRY)
+    assert notifier.paused == ["webhook"]
+
+
+async def stays_gone(_log, clock, source, notifier):
+    source.add(make_fact(f"fact-{len(source._facts) + 1}"))
+    await turns_until(lambda: notifier.paused)
+    for _ in range(3):
+        clock.advance(3600)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+async def all_arrive(log, _clock, source, notifier):
+    await log.until(State.SENT, count=len(source._facts))
+    assert notifier.paused == []
+
+
+def test_a_receiver_that_is_gone_is_not_called_again_over_restarts_too(secret_file, tmp_path):
     sink = WebhookSink(410)
 
-    async def drive(log, clock, _source):
-        [dead] = await log.until(State.DEAD)
-        clock.advance(86400)
-        return dead
+    lives(sink, secret_file, tmp_path, ({}, is_gone), ({}, stays_gone), ({}, stays_gone))
 
-    dead = notified(sink, [make_fact()], secret_file, tmp_path, drive)
-
-    assert dead.failure is Failure.PERMANENT_RECIPIENT
     assert len(sink.calls) == 1
+
+
+def test_a_receiver_that_is_reopened_gets_what_waited(secret_file, tmp_path):
+    sink, reopened = WebhookSink(410), {"reopened": "2026-11-28"}
+
+    lives(sink, secret_file, tmp_path, ({}, is_gone), ({}, stays_gone), (reopened, all_arrive))
+
+    assert len({call.id for call in sink.calls}) == 2
+    assert len(sink.calls) == 3
+
+
+def test_another_url_is_another_endpoint():
+    marks = {
+        gone_mark(WebhookSettings(url=url, reopened=reopened)) for url in "ab" for reopened in ("", "today")
+    }
+
+    assert len(marks) == 4
+    assert all(mark.startswith("410 ") for mark in marks)
+
+
+def test_each_endpoint_has_its_own_format_breaker_and_id(secret_file, tmp_path):
+    async def main():
+        async with (
+            WebhookSink() as good,
+            WebhookSink(*[401] * 9) as bad,
+            SqliteJournal(tmp_path / "notify.db") as journal,
+        ):
+            settings = NotifierSettings(
+                webhook=make_settings(good, secret_file),
+                webhooks={
+                    "crm": make_settings(good, secret_file, format="cloudevents"),
+                    "lost": make_settings(bad, secret_file),
+                },
+            )
+            log, source = Log(), MemoryFacts([make_fact()])
+            notifier = Notifier(settings, source, journal, ManualClock(NOW + 20), observe=log)
+            async with Running(notifier):
+                await log.until(State.SENT, count=2)
+                await log.until(State.RETRY)
+                return good.calls, bad.calls, notifier.paused
+
+    good, bad, paused = asyncio.run(main())
+
+    assert paused == ["webhook-lost"]
+    assert len(bad) == 1
+    assert sorted(call.headers["Content-Type"] for call in good) == [
+        "application/cloudevents+json",
+        "application/json",
+    ]
+    assert len({call.id for call in (*good, *bad)}) == 3
+
+
+@pytest.mark.parametrize("form", ["standard", "cloudevents", "adaptive-card"])
+def test_a_ping_is_signed_and_cannot_be_taken_for_a_call(secret_file, form):
+    sink = WebhookSink()
+
+    async def main():
+        async with sink:
+            channel = WebhookChannel(
+                make_settings(sink, secret_file, format=form), ManualClock(NOW), make_notices()
+            )
+            try:
+                return await channel.ping()
+            finally:
+                await channel.close()
+
+    report = asyncio.run(main())
+
+    [call] = sink.calls
+    assert report == Sent("204")
+    assert call.signed
+    assert b"test" in call.body
+    assert b"fact_id" not in call.body
+
+
+def test_a_name_that_changes_its_answer_gains_nothing(secret_file, monkeypatch):
+    """The first look-up gives the address that is listed, the next another one, on which somebody listens."""
+
+    async def main():
+        async with WebhookSink() as allowed, WebhookSink(host="127.0.0.2", port=allowed.port) as victim:
+            answers = ["127.0.0.1", "127.0.0.2"]
+            loop = asyncio.get_running_loop()
+            real = loop.getaddrinfo
+
+            async def look_up(host, port, **how):
+                return await real(answers.pop(0) if host == "rebinding.example" else host, port, **how)
+
+            monkeypatch.setattr(loop, "getaddrinfo", look_up)
+            url = f"http://rebinding.example:{allowed.port}/hook"
+            settings = make_settings(allowed, secret_file, url=url)
+            reports = []
+            for _ in range(2):
+                channel = make_channel(settings)
+                reports.append(await channel.send(DELIVERY, b"{}"))
+                await channel.close()
+            return reports, len(allowed.calls), len(victim.calls)
+
+    reports, allowed, victim = asyncio.run(main())
+
+    assert reports == [Sent("204"), Failed(Failure.CHANNEL_DOWN, "blocked address")]
+    assert (allowed, victim) == (1, 0)
 
 
 def test_no_receiver_can_make_us_wait_longer_than_an_hour(secret_file, tmp_path):

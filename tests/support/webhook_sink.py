@@ -49,12 +49,13 @@ class WebhookSink:
     `answers`: a status, (status, headers), DROP, SILENCE, or a handler that takes the sink and the request.
     """
 
-    def __init__(self, *answers, tls=None):
+    def __init__(self, *answers, tls=None, host="127.0.0.1", port=0):
         self.calls: list[Call] = []
         self.answers = deque(answers)
         self.elsewhere = 0
         """Requests that followed a redirect."""
-        self.port = 0
+        self.port = port
+        self._host = host
         self.closing = asyncio.Event()
         """Set at the end: whoever holds an answer back waits for it."""
         self._tls = tls
@@ -66,7 +67,7 @@ class WebhookSink:
         app.router.add_route("*", "/elsewhere", self._strayed)
         self._runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site = web.TCPSite(self._runner, self._host, self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

@@ -140,10 +140,9 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
         online = settings.graph
         rule = by_mail(online.recipients, online.pattern, online.hosts, online.always)
         ways.append(Way(_graph_channel(settings, notices, clock), rule, online.retry, online.connections))
-    if settings.webhook.url:
-        hook = settings.webhook
-        rule = everything_to(hook.name)
-        ways.append(Way(WebhookChannel(hook, clock), rule, hook.retry, hook.concurrency))
+    for name, hook in settings.endpoints.items():
+        channel = WebhookChannel(hook, clock, notices, name=name)
+        ways.append(Way(channel, everything_to(hook.name), hook.retry, hook.concurrency, channel.gone))
     return ways
 
 

@@ -194,7 +194,7 @@ def settle(delivery: Delivery, report: Report, policy: RetryPolicy, now: float) 
     """Return the delivery after its attempt came to `report`."""
     if isinstance(report, Sent):
         return _advance(delivery, Signal.ACCEPTED, now, failure=None, detail="", ref=report.ref)
-    if report.failure is Failure.CHANNEL_DOWN:
+    if report.failure in {Failure.CHANNEL_DOWN, Failure.GONE}:
         delivery = msgspec.structs.replace(delivery, attempts=delivery.attempts - 1)
     lost = delivery.lost + (report.failure is Failure.UNCERTAIN)
     delay_s = next_delay_s(

@@ -52,7 +52,10 @@ def log_delivery(delivery: Delivery) -> None:
 
 def log_breaker(channel: str, before: Breaker, now_is: Breaker, now: float) -> None:
     """Say that a channel was suspended, or goes on."""
-    if now_is.failures > before.failures:
+    if now_is.gone:
+        if not before.gone:
+            emit(Event.CHANNEL_GONE, channel=channel)
+    elif now_is.failures > before.failures:
         wait_s = round(now_is.opens_at - now, 1)
         emit(Event.CHANNEL_SUSPENDED, channel=channel, failures=now_is.failures, wait_s=wait_s)
     elif now_is.closed and not before.closed:

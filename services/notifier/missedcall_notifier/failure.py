@@ -1,4 +1,4 @@
-"""What one attempt can come to: sent, or failed in one of seven ways.
+"""What one attempt can come to: sent, or failed in one of eight ways.
 
 Rule 1: the set of failures is closed. A channel translates whatever its protocol says into one of them, in
         one table, and nothing behind the channel ever looks at a status code again.
@@ -26,6 +26,9 @@ class Failure(StrEnum):
     CHANNEL_DOWN = "channel-down"
     """The channel takes nothing from us: unreachable, credentials refused, certificate wrong. The notice is not
     to blame and loses nothing by it."""
+    GONE = "gone"
+    """The channel wants nothing from us ever again (HTTP 410). It is not asked again before the operator says so;
+    the notice is not to blame and waits. The detail is the channel's mark: what the operator has to change."""
     UNCERTAIN = "uncertain"
     """The target may or may not have it: the connection was lost after the last byte, before the answer."""
 

@@ -62,6 +62,12 @@ class Journal(Protocol):
     async def waiting(self, channel: str) -> int:
         """Return how many deliveries are open."""
 
+    async def is_gone(self, channel: str, mark: str) -> bool:
+        """Whether an open delivery found the channel `gone` under this mark. Called once, at the start.
+
+        Of a part that comes later it is not known: its first call is answered with 410 again.
+        """
+
     async def forget(self, *, before: float) -> int:
         """Remove what ended before this time; return how many. A fact read again after that is sent again."""
 
@@ -113,6 +119,10 @@ class MemoryJournal:
     async def waiting(self, channel: str) -> int:
         """Return how many deliveries are open."""
         return self.ledger(channel).waiting
+
+    async def is_gone(self, channel: str, mark: str) -> bool:
+        """Whether an open delivery found the channel `gone` under this mark."""
+        return self.ledger(channel).is_gone(mark)
 
     async def forget(self, *, before: float) -> int:
         """Remove what ended before this time; return how many."""

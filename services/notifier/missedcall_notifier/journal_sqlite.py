@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 from .claim import claim
 from .delivery import ENDED, OPEN, Delivery, decode, encode, interrupted
+from .failure import Failure
 from .journal import ONLY, StaleDeliveryError
 
 T = TypeVar("T")
@@ -195,6 +196,14 @@ class SqliteJournal:
         """Return how many deliveries are open."""
         query = "SELECT count(*) FROM notify_journal WHERE channel = ? AND due IS NOT NULL"
         return await self._run(lambda db: int(db.execute(query, (channel,)).fetchone()[0]))
+
+    async def is_gone(self, channel: str, mark: str) -> bool:
+        """Whether an open delivery found the channel `gone` under this mark."""
+        query = """SELECT EXISTS (SELECT 1 FROM notify_journal WHERE channel = ? AND due IS NOT NULL
+            AND json_extract(value, '$.failure') = ? AND json_extract(value, '$.detail') = ?)"""
+        return await self._run(
+            lambda db: bool(db.execute(query, (channel, Failure.GONE.value, mark)).fetchone()[0])
+        )
 
     async def forget(self, *, before: float) -> int:
         """Remove what ended before this time; return how many."""

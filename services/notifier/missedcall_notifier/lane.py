@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import NamedTuple
 
-from .breaker import Breaker, after
+from .breaker import GONE, Breaker, after
 from .channels.port import Channel
 from .clock import Clock
 from .delivery import Delivery, State
@@ -31,7 +31,8 @@ READ_LIMIT = 256
 burst waits for the last to be recorded."""
 
 FULL_WAIT_S = 1.0
-"""How often a full journal is asked whether there is room. Less: questions during an outage, answered no. More:
+"""How often a full journal is asked whether there is room; facts that a gone channel does not want stay where they
+are, too. Less: questions during an outage, answered no. More:
 intake starts that much after there is room; by then attempts have a full journal to work on."""
 
 Observer = Callable[[Delivery], None]
@@ -50,6 +51,8 @@ class Way(NamedTuple):
     policy: RetryPolicy
     concurrency: int
     """Attempts under way at once."""
+    gone: str = ""
+    """Detail under which the channel says that it is gone; "" if it never does."""
 
 
 class Lane:
@@ -98,6 +101,9 @@ class Lane:
         """
         for delivery in await self._journal.recover(self.name, now=self._clock.now()):
             self._changed(delivery)
+        if self._way.gone and await self._journal.is_gone(self.name, self._way.gone):
+            self.breaker = GONE
+            log_breaker(self.name, Breaker(), GONE, self._clock.now())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._take_in())
@@ -114,7 +120,7 @@ class Lane:
         """Turn facts into intents."""
         name = self.name
         while not self._stopping.is_set():
-            if await self._journal.waiting(name) >= self._max_waiting:
+            if self.breaker.gone or await self._journal.waiting(name) >= self._max_waiting:
                 await self._clock.wait(self._stopping, self._clock.now() + FULL_WAIT_S)
                 continue
             positions = await self._journal.positions(name)

@@ -16,6 +16,7 @@ from missedcall_schemas.records import MissedCall, Party
 
 from .claim import claim
 from .delivery import ENDED, OPEN, Delivery, State, correction_of, decode, encode, interrupted, redriven
+from .failure import Failure
 
 _SLACK = 1024
 """Entries that a queue may hold beyond twice what is open before it is made anew."""
@@ -255,6 +256,13 @@ class Ledger:
         """Return when the next open delivery is due; None if there is none."""
         ends = (self._corrections.next_at(), self._notices.next_at())
         return min((at for at in ends if at is not None), default=None)
+
+    def is_gone(self, mark: str) -> bool:
+        """Whether an open delivery found the channel `gone` under this mark; looks at all of them."""
+        return any(
+            one.failure is Failure.GONE and one.detail == mark and one.state in OPEN
+            for one in self._held.values()
+        )
 
     def _change(self, delivery: Delivery, row: bytes) -> None:
         self._changed[delivery.delivery_id] = row

@@ -66,7 +66,7 @@ def next_delay_s(
     """
     if failure in _NEVER_AGAIN:
         return None
-    if failure is Failure.CHANNEL_DOWN:
+    if failure in {Failure.CHANNEL_DOWN, Failure.GONE}:
         return 0.0  # due as soon as the channel is back: when that is, the breaker decides
     left_s = policy.max_age_s - elapsed_s
     if left_s <= 0 or (failure is Failure.UNCERTAIN and attempt >= policy.uncertain_attempts):

@@ -1,7 +1,7 @@
 """What the operator says about delivery; the table `[notify]` of the configuration, or the environment.
 
 Rule 1: a channel is on when its target is given: `smtp.host`, `ews.url`, `graph.tenant`, `webhook.url`. All else
-        has a default.
+        has a default. Further webhooks stand in `webhooks`, by name.
 Rule 2: a secret is the name of a file, read again for every attempt, so that it can be changed under us.
 Rule 3: types and ranges are in the fields; what depends on several fields is in `problems`, all at once.
 """
@@ -29,6 +29,7 @@ from .retry import RetryPolicy
 ENV_PREFIX = "MISSEDCALL_NOTIFY_"
 
 _TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_NAME = "[a-z0-9-]{1,48}"
 
 Seconds = Annotated[float, Meta(gt=0, le=600, description="seconds, above 0, at most 600")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port, 1 to 65535, or 0 for the usual one")]
@@ -196,16 +197,21 @@ class GraphSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One HTTP endpoint, Standard Webhooks 1.0. Durations are seconds."""
+    """One HTTP endpoint, signed as Standard Webhooks 1.0 says. Durations are seconds."""
 
     url: str = ""
     """Empty: no webhook is called."""
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$", description="1 to 64 of a-z, 0-9 and -")] = (
-        "default"
-    )
-    """What the endpoint is called in the journal. It is part of webhook-id: keep it when the URL changes."""
+    name: Annotated[str, Meta(pattern=f"^{_NAME}$", description="1 to 48 of a-z, 0-9 and -")] = "default"
+    """What the endpoint is called in the journal: its channel is `webhook-NAME`, or `webhook` if this is `default`.
+    It is part of webhook-id: keep it when the URL changes."""
+    format: Literal["standard", "cloudevents", "adaptive-card"] = "standard"
+    """What is posted: our event, a CloudEvent in structured mode, or a card for a Teams workflow."""
     secret_file: str = ""
-    """One secret `whsec_<base64 of 24 to 64 bytes>` per line; all of them sign while one replaces another."""
+    """One secret per line, `whsec_<base64 of 24 to 64 bytes>` (HMAC) or `whsk_<base64 of 32 bytes>` (Ed25519);
+    all of them sign while one replaces another."""
+    reopened: Annotated[str, Meta(max_length=100, description="at most 100 characters")] = ""
+    """After the endpoint has answered 410 it is not called again, over restarts too, until its URL or this text
+    is another: a date, a ticket. What waited is delivered then."""
     insecure_http: bool = False
     """Whether `http:` is allowed: call data crosses the network in clear."""
     ca_file: str = ""
@@ -246,6 +252,8 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ews: EwsSettings = EwsSettings()
     graph: GraphSettings = GraphSettings()
     webhook: WebhookSettings = WebhookSettings()
+    webhooks: dict[str, WebhookSettings] = {}
+    """Further endpoints by name, each a channel of its own: `webhook-NAME`."""
     people: PeopleSettings = PeopleSettings()
     time_zone: str = "UTC"
     """Of the times in mails and items: an IANA name such as Europe/Berlin."""
@@ -261,13 +269,18 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def channels(self) -> tuple[str, ...]:
         """The names of the channels that are on."""
-        targets = {
-            "smtp": self.smtp.host,
-            "ews": self.ews.url,
-            "graph": self.graph.tenant,
-            "webhook": self.webhook.url,
+        targets = {"smtp": self.smtp.host, "ews": self.ews.url, "graph": self.graph.tenant}
+        return (*(name for name, target in targets.items() if target), *self.endpoints)
+
+    @property
+    def endpoints(self) -> dict[str, WebhookSettings]:
+        """The webhooks that are on, by channel."""
+        hooks = [self.webhook, *(replace(hook, name=name) for name, hook in self.webhooks.items())]
+        return {
+            "webhook" if hook.name == "default" else f"webhook-{hook.name}": hook
+            for hook in hooks
+            if hook.url
         }
-        return tuple(name for name, target in targets.items() if target)
 
 
 class Problem(NamedTuple):
@@ -296,7 +309,13 @@ def problems(notify: NotifierSettings) -> list[Problem]:
     if notify.graph.tenant:
         found.extend(_graph_problems(notify.graph, notify.people))
     if notify.webhook.url:
-        found.extend(_webhook_problems(notify.webhook))
+        found.extend(_webhook_problems("webhook", notify.webhook))
+    for name, hook in notify.webhooks.items():
+        taken = name in {"default", notify.webhook.name}
+        if taken or not re.fullmatch(_NAME, name) or hook.name not in {"default", name}:
+            right = "expected a name of 1 to 48 of a-z, 0-9 and -, none in the table, and each once"
+            found.append(Problem(f"webhooks.{name}.name", hook.name, right))
+        found.extend(_webhook_problems(f"webhooks.{name}", hook))
     return found
 
 
@@ -331,6 +350,7 @@ def near(notify: NotifierSettings, folder: Path) -> NotifierSettings:
         ews=moved(notify.ews),
         graph=moved(notify.graph),
         webhook=moved(notify.webhook),
+        webhooks={name: moved(hook) for name, hook in notify.webhooks.items()},
         people=moved(notify.people),
     )
 
@@ -434,16 +454,17 @@ def _recipient_problems(
         yield Problem(f"{section}.hosts", [], right)
 
 
-def _webhook_problems(webhook: WebhookSettings) -> Iterator[Problem]:
-    yield from _url_problems("webhook", "url", webhook.url, insecure_http=webhook.insecure_http)
+def _webhook_problems(section: str, webhook: WebhookSettings) -> Iterator[Problem]:
+    yield from _url_problems(section, "url", webhook.url, insecure_http=webhook.insecure_http)
     if not webhook.secret_file:
-        yield Problem("webhook.secret_file", "", "expected a file with a line whsec_...: receivers verify it")
+        right = "expected a file with a line whsec_... or whsk_...: receivers verify it"
+        yield Problem(f"{section}.secret_file", "", right)
     for network in webhook.allow:
         try:
             ipaddress.ip_network(network)
         except ValueError:
             right = "expected an address or a network without host bits: 10.1.2.0/24"
-            yield Problem("webhook.allow", network, right)
+            yield Problem(f"{section}.allow", network, right)
 
 
 def _url_problems(section: str, name: str, url: str, *, insecure_http: bool) -> Iterator[Problem]:

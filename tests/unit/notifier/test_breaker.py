@@ -1,4 +1,4 @@
-from missedcall_notifier.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker, after
+from missedcall_notifier.breaker import FIRST_PAUSE_S, GONE, LONGEST_PAUSE_S, Breaker, after
 from missedcall_notifier.failure import Failed, Failure, Sent
 
 DOWN = Failed(Failure.CHANNEL_DOWN)
@@ -51,7 +51,7 @@ def test_a_refused_recipient_proves_that_the_channel_works():
 
 
 def test_other_failures_leave_it_closed():
-    others = set(Failure) - {Failure.CHANNEL_DOWN}
+    others = set(Failure) - {Failure.CHANNEL_DOWN, Failure.GONE}
 
     assert all(after(Breaker(), Failed(failure), now=0) == Breaker() for failure in others)
 
@@ -86,3 +86,11 @@ def test_a_probe_that_is_asked_to_wait_has_proved_that_the_channel_works():
     breaker = after(after(Breaker(), DOWN, now=0), Failed(Failure.THROTTLED, asked_s=60), now=5)
 
     assert breaker == Breaker(0, 65)
+
+
+def test_a_channel_that_is_gone_gets_no_probe_whatever_others_come_to():
+    breaker = after(Breaker(), Failed(Failure.GONE, "410 x"), now=0)
+
+    assert breaker == after(breaker, Sent(), now=1) == after(breaker, DOWN, now=1) == GONE
+    assert breaker.allows(8, now=1e12) == 0
+    assert not breaker.closed

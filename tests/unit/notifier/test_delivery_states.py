@@ -105,6 +105,7 @@ def test_every_change_counts_the_version_up():
         (Failure.THROTTLED, State.RETRY),
         (Failure.SLOW, State.RETRY),
         (Failure.CHANNEL_DOWN, State.RETRY),
+        (Failure.GONE, State.RETRY),
         (Failure.UNCERTAIN, State.UNCERTAIN),
         (Failure.PERMANENT_RECIPIENT, State.DEAD),
         (Failure.PERMANENT_ITEM, State.DEAD),

@@ -36,7 +36,13 @@ def test_loopback_may_be_called_only_if_it_is_listed():
     assert is_allowed(ip_address("127.0.0.1"), [ip_network("127.0.0.1")])
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0", "::", "::ffff:169.254.169.254"),
+        *("64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "2001:0:a9fe:a9fe:0:0:f5ff:fffe"),
+    ],
+)
 def test_metadata_and_multicast_may_never_be_called(address):
     assert not is_allowed(ip_address(address), [ip_network("0.0.0.0/0"), ip_network("::/0")])
 
@@ -56,3 +62,7 @@ def test_the_guard_makes_a_socket_for_an_allowed_one():
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))
     ) as made:
         assert made.family is socket.AF_INET
+
+
+def test_a_gateway_that_is_listed_may_be_called():
+    assert is_allowed(ip_address("64:ff9b::a01:203"), [ip_network("64:ff9b::/96")])

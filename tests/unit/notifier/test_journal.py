@@ -340,3 +340,20 @@ def test_the_memory_journal_and_the_sqlite_journal_agree(steps, tmp_path_factory
 
     sqlite, memory = asyncio.run(both())
     assert sqlite == memory
+
+
+def test_a_channel_is_gone_while_a_delivery_that_found_it_so_is_open(run):
+    mark = "410 0123"
+
+    async def test(journal):
+        await journal.open("fake", [make_delivery()], position=1)
+        seen = [await journal.is_gone("fake", mark)]
+        [attempt] = await journal.claim("fake", now=NOW, limit=1)
+        waiting = settle(attempt, Failed(Failure.GONE, mark), POLICY, NOW)
+        await journal.record(attempt, waiting)
+        seen += [await journal.is_gone(*asked) for asked in (("fake", mark), ("fake", "410 x"), ("x", mark))]
+        [attempt] = await journal.claim("fake", now=NOW, limit=1)
+        await journal.record(attempt, settle(attempt, Sent(), POLICY, NOW))
+        return [*seen, await journal.is_gone("fake", mark)]
+
+    assert run(test) == [False, True, False, False, False]

@@ -44,6 +44,10 @@ pattern = "{user}@example.com"
 url = "https://hooks.example.com/calls"
 secret_file = "webhook.secret"
 allow = ["10.1.2.0/24"]
+[webhooks.crm]
+url = "https://crm.example.com/calls"
+format = "cloudevents"
+secret_file = "crm.secret"
 """
 
 
@@ -68,8 +72,9 @@ def test_all_channels_can_be_on():
         ("ews", 3),
         ("graph", 8),
         ("webhook", 8),
+        ("webhook-crm", 8),
     ]
-    assert read(GOOD).channels == ("smtp", "ews", "graph", "webhook")
+    assert read(GOOD).channels == ("smtp", "ews", "graph", "webhook", "webhook-crm")
 
 
 def test_exchange_without_its_library_says_what_is_missing(monkeypatch):
@@ -295,3 +300,20 @@ def test_the_environment_says_the_same():
 def test_a_contradiction_in_the_environment_names_the_variable():
     with pytest.raises(SettingsError, match="MISSEDCALL_NOTIFY_WEBHOOK_SECRET_FILE"):
         from_environment({"MISSEDCALL_NOTIFY_WEBHOOK_URL": "https://x/"})
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[webhooks.crm]\nurl = "http://x/"\nsecret_file = "s"', "webhooks.crm.url"),
+        ('[webhooks.crm]\nurl = "https://x/"', "webhooks.crm.secret_file"),
+        ('[webhooks.crm]\nurl = "https://x/"\nsecret_file = "s"\nname = "erp"', "webhooks.crm.name"),
+        ('[webhooks."C R M"]\nurl = "https://x/"\nsecret_file = "s"', "webhooks.C R M.name"),
+    ],
+)
+def test_what_is_wrong_with_a_further_endpoint_is_named_by_its_table(text, key):
+    assert [found for found, _ in wrong(text)] == [key]
+
+
+def test_the_secrets_of_further_endpoints_are_beside_the_configuration_too():
+    assert near(read(GOOD), Path("/etc/mc")).webhooks["crm"].secret_file == "/etc/mc/crm.secret"

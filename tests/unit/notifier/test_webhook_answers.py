@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.notify import NOW, ManualClock, make_delivery, make_fact, make_retraction
+from support.notify import NOW, ManualClock, make_delivery, make_fact, make_notices, make_retraction
 
 from missedcall_notifier.channels.port import UnrenderableError
 from missedcall_notifier.channels.webhook import WebhookChannel, classify, retry_after_s
@@ -23,7 +23,7 @@ F = Failure
         (200, None), (201, None), (202, None), (204, None), (299, None),
         (100, F.TRANSIENT), (301, F.CHANNEL_DOWN), (302, F.CHANNEL_DOWN), (308, F.CHANNEL_DOWN),
         (400, F.TRANSIENT), (401, F.CHANNEL_DOWN), (403, F.CHANNEL_DOWN), (404, F.TRANSIENT),
-        (407, F.CHANNEL_DOWN), (410, F.PERMANENT_RECIPIENT), (413, F.TRANSIENT), (422, F.TRANSIENT),
+        (407, F.CHANNEL_DOWN), (410, F.GONE), (413, F.TRANSIENT), (422, F.TRANSIENT),
         (429, F.THROTTLED), (500, F.TRANSIENT), (502, F.THROTTLED), (503, F.TRANSIENT), (504, F.THROTTLED),
         (599, F.TRANSIENT), (999, F.TRANSIENT),
     ],
@@ -62,7 +62,7 @@ def test_any_retry_after_is_seconds_or_nothing(value):
     assert seconds is None or (seconds >= 0 and not math.isnan(seconds))
 
 
-CHANNEL = WebhookChannel(WebhookSettings(url="https://hooks.example.com/"), ManualClock())
+CHANNEL = WebhookChannel(WebhookSettings(url="https://hooks.example.com/"), ManualClock(), make_notices())
 
 
 def body(fact):

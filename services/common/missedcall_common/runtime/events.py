@@ -92,6 +92,7 @@ class Event(StrEnum):
         ERROR,
         "A channel takes nothing: credentials, certificate, network",
     )
+    CHANNEL_GONE = "channel.gone", ERROR, "A webhook answered 410: nothing is sent until its settings change"
     CHANNEL_RESUMED = "channel.resumed", INFO, "A suspended channel takes notices again"
 
     LIBRARY_LOGGED = "library.logged", WARNING, "A library's own words, without their arguments"

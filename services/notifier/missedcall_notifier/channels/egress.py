@@ -3,16 +3,19 @@
 Rule 1: the guard sees the address of every single connection, after all name resolution. So a name that
         changes its answer, a literal, `0x7f.1` or an IPv4 address in IPv6 clothes gains nothing.
 Rule 2: public addresses are allowed; of the others those that the operator lists; link-local addresses (cloud
-        metadata) and multicast never.
+        metadata) and multicast never, not even behind a gateway (NAT64, 6to4, Teredo) that he lists.
 """
 
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""RFC 6052 s.2.1: its last 32 bits are the IPv4 address that is reached."""
 
 NOT_PUBLIC: tuple[Network, ...] = tuple(
     map(
@@ -39,11 +42,23 @@ class BlockedAddressError(OSError):
 def is_allowed(address: Address, allow: Sequence[Network]) -> bool:
     """Whether a webhook may be sent to this address."""
     address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 reaches 127.0.0.1
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    if any(inner.is_link_local or inner.is_multicast or inner.is_unspecified for inner in _carried(address)):
         return False
     if any(address in network for network in allow):
         return True
     return address.is_global and not any(address in network for network in NOT_PUBLIC)
+
+
+def _carried(address: Address) -> Iterator[Address]:
+    """Yield the address, and the IPv4 addresses that a gateway would make of it."""
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.sixtofour is not None:
+            yield address.sixtofour
+        if address.teredo is not None:
+            yield from address.teredo
+        if address in NAT64:
+            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def guard(allow: Sequence[Network]) -> Callable[[Any], socket.socket]:

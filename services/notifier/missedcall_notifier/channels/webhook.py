@@ -2,13 +2,16 @@
 
 Rule 1: 2xx is success and nothing else is. A redirect is not followed: it would lead past the guard and the
         operator's intent.
-Rule 2: everything else is tried again, except 410: a receiver that answers 404 for an hour has lost nothing.
+Rule 2: everything else is tried again: a receiver that answers 404 for an hour has lost nothing. After a 410
+        nothing is called any more until the operator says so; what waits is kept.
 Rule 3: whether the request had left when the connection broke tells uncertain from safe.
 Rule 4: of the answer nothing is believed but the status and Retry-After, and of that no more than an hour.
 """
 
 import asyncio
+import hashlib
 import ipaddress
+import uuid
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -16,23 +19,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-import msgspec
 
 from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.clock import Clock
 from missedcall_notifier.delivery import Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
-from missedcall_notifier.notice import moment
+from missedcall_notifier.notices import Notices
 from missedcall_notifier.settings import WebhookSettings
-from missedcall_schemas import codec
 
 from .egress import BlockedAddressError, guard
-from .port import UnrenderableError
+from .event import CONTENT_TYPES, body, ping_body
 from .signature import read_secrets, sign
 from .trust import Trust
-
-TYPES = {"missed": "missed_call.missed", "retracted": "missed_call.retracted"}
-"""Event types, of the characters that Standard Webhooks allows."""
 
 ANSWER_BYTES = 4096
 """Read of an answer, and thrown away. Less: a polite receiver sees its answer reset. More: a stranger decides
@@ -46,7 +44,7 @@ STATUSES: tuple[tuple[range, Failure], ...] = (
     (range(401, 402), Failure.CHANNEL_DOWN),
     (range(403, 404), Failure.CHANNEL_DOWN),
     (range(407, 408), Failure.CHANNEL_DOWN),
-    (range(410, 411), Failure.PERMANENT_RECIPIENT),  # Standard Webhooks: the endpoint is gone
+    (range(410, 411), Failure.GONE),                 # Standard Webhooks: call no more
     (range(429, 430), Failure.THROTTLED),
     (range(502, 503), Failure.THROTTLED),            # Standard Webhooks: 502 and 504 ask for fewer calls
     (range(504, 505), Failure.THROTTLED),
@@ -61,6 +59,12 @@ def classify(status: int) -> Failure | None:
     if 200 <= status < 300:
         return None
     return next((failure for statuses, failure in STATUSES if status in statuses), Failure.TRANSIENT)
+
+
+def gone_mark(settings: WebhookSettings) -> str:
+    """Return the detail of a 410 from this endpoint: another URL, or another `reopened`, is another endpoint."""
+    named = f"{settings.url}\n{settings.reopened}".encode()
+    return f"410 {hashlib.sha256(named).hexdigest()[:16]}"
 
 
 def retry_after_s(value: str, now: float) -> float | None:
@@ -78,35 +82,36 @@ def retry_after_s(value: str, now: float) -> float | None:
 class WebhookChannel:
     """Calls one endpoint."""
 
-    name = "webhook"
-
-    def __init__(self, settings: WebhookSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: WebhookSettings, clock: Clock, notices: Notices, *, name: str = "webhook"
+    ) -> None:
+        self.name = name
+        self.gone = gone_mark(settings)
         self._settings = settings
         self._clock = clock
+        self._notices = notices
         self._trust = Trust(settings.ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     def render(self, delivery: Delivery) -> bytes:
-        """Return the body: type, time of the decision, and the fact as it stands on `missed-calls`.
+        """Return the body in the endpoint's format.
 
         Raises:
-            UnrenderableError: the fact cannot be put into JSON.
+            UnrenderableError: the fact cannot be put into it.
         """
-        fact = delivery.fact
-        try:
-            data = codec.encode_missed_call(fact)
-            at = moment((fact.decided_at, fact.ended_at), UTC)
-        except ValueError as error:
-            raise UnrenderableError(str(error)) from error
-        return msgspec.json.encode(
-            {"type": TYPES[fact.state], "timestamp": _rfc3339(at), "data": msgspec.Raw(data)}
-        )
+        return body(delivery, self._settings.format, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one call."""
-        report = await self._attempt(delivery, content)
+        report = await self._attempt(delivery.delivery_id, content)
         self._trust.heard(report)
         return report
+
+    async def ping(self) -> Report:
+        """Make one call with a test event, signed as any other, under an id that never was; for `check`."""
+        test_id = str(uuid.uuid4())
+        at = datetime.fromtimestamp(self._clock.now(), UTC)
+        return await self._attempt(test_id, ping_body(self._settings.format, test_id, at))
 
     async def close(self) -> None:
         """Close what is open."""
@@ -114,7 +119,7 @@ class WebhookChannel:
             await self._session.close()
             self._session = None
 
-    async def _attempt(self, delivery: Delivery, content: bytes) -> Report:
+    async def _attempt(self, webhook_id: str, content: bytes) -> Report:
         now = self._clock.now()
         try:
             secrets = read_secrets(
@@ -123,8 +128,8 @@ class WebhookChannel:
             trust = await self._trust.context()
         except (OSError, ValueError) as error:
             return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
-        headers = {"Content-Type": "application/json"} | sign(
-            secrets, delivery.delivery_id, int(now), content
+        headers = {"Content-Type": CONTENT_TYPES[self._settings.format]} | sign(
+            secrets, webhook_id, int(now), content
         )
         progress = SimpleNamespace(sent=False)
         try:
@@ -143,6 +148,8 @@ class WebhookChannel:
         failure = classify(status)
         if failure is None:
             return Sent(ref=str(status))
+        if failure is Failure.GONE:
+            return Failed(failure, self.gone)
         return Failed(failure, str(status), retry_after_s(asked, now) if asked else None)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -193,7 +200,3 @@ def _without_answer(error: Exception, *, sent: bool) -> Failed:
         getattr(error, "os_error", None), BlockedAddressError
     )
     return Failed(Failure.CHANNEL_DOWN, "blocked address" if blocked else type(error).__name__)
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -282,6 +282,10 @@ class KafkaPartitions:
         """Return how many deliveries are open."""
         return sum(part.ledger.waiting for part in self._ours(channel))
 
+    async def is_gone(self, channel: str, mark: str) -> bool:
+        """Whether an open delivery found the channel `gone` under this mark."""
+        return any(part.ledger.is_gone(mark) for part in self._ours(channel))
+
     async def forget(self, *, before: float) -> int:
         """Remove what ended before this time; return how many."""
         total = 0
