@@ -94,6 +94,25 @@ kafka-down: setup  ## end it and delete its data
 demo-kafka: setup  ## the services on a Kafka of their own: sample calls, and the facts that a subscriber reads
 	@$(BIN)/python -W ignore tools/demo_kafka.py
 
+SERVICES := collector classifier notifier
+IMAGES   ?= missedcall
+VERSION  ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' services/collector/pyproject.toml)
+BUILDER  ?= $(firstword $(foreach name,buildah podman docker,$(if $(shell command -v $(name)),$(name))))
+
+.PHONY: images
+images:  ## build the images of the services (IMAGES=registry/name VERSION=tag BASE_IMAGE=... BUILDER=buildah|podman|docker)
+	@test -n "$(BUILDER)" || { echo "none of buildah, podman and docker is here"; exit 1; }
+	for service in $(SERVICES); do \
+		$(BUILDER) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg SERVICE=$$service \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+			$(BUILDFLAGS) -t $(IMAGES)-$$service:$(VERSION) . || exit 1; \
+	done
+
+.PHONY: sbom
+sbom: setup  ## write what is in each image to build/sbom, as CycloneDX
+	@mkdir -p build/sbom
+	for service in $(SERVICES); do $(BIN)/python tools/sbom.py $$service > build/sbom/$$service.cdx.json || exit 1; done
+
 .PHONY: lab
 lab:  ## install Kamailio, SIPp, baresip and tcpdump for the tests (Debian, root; LAB=no: not)
 	@sh tests/e2e/lab/install.sh
@@ -117,9 +136,13 @@ docs: setup  ## write what is generated: schemas, AsyncAPI, docs/rules.md, docs/
 	$(BIN)/python -m missedcall_common.runtime.reference > docs/log.md
 	PYTHONPATH=tests $(BIN)/python -m support.rows_page > docs/rows.md
 
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+LOCKED := collector classifier notifier build chart
+
 .PHONY: lock
 lock: setup  ## compile requirements/*.in to hashed locks (needs uv on the PATH)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header requirements/dev.in -o requirements/dev.txt
+	$(LOCK) requirements/dev.in -o requirements/dev.txt
+	for name in $(LOCKED); do $(LOCK) --constraints requirements/dev.txt --no-annotate requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 .PHONY: clean
 clean:  ## remove .venv and caches
