@@ -146,6 +146,13 @@ def _parser() -> argparse.ArgumentParser:
         help="brokers (default: the variable MISSEDCALL_KAFKA_BOOTSTRAP)",
     )
 
+    directory = commands.add_parser(
+        "directory",
+        help="check the directory and preferences, or write the directory from LDAP",
+        allow_abbrev=False,
+    )
+    _takes_directories(directory)
+
     commands.add_parser(
         "demo",
         help="sample captures through the whole pipeline to a local mail and webhook sink",
@@ -192,6 +199,45 @@ def _takes_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="take the [decide] section of this configuration"
     )
+
+
+def _takes_directories(parser: argparse.ArgumentParser) -> None:
+    works = parser.add_subparsers(dest="work", metavar="WORK", required=True)
+    check = works.add_parser(
+        "check", help="read directories and preferences as the notifier does", allow_abbrev=False
+    )
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    search = works.add_parser(
+        "ldap",
+        help="write the directory's file from LDAP or Active Directory; for cron",
+        description="Searches LDAP with OpenLDAP's ldapsearch and replaces the directory's CSV file.",
+        allow_abbrev=False,
+    )
+    search.add_argument("--url", required=True, metavar="ldaps://HOST")
+    search.add_argument("--base", required=True, metavar="DN", help="where the users are")
+    search.add_argument("--filter", default="(&(objectClass=person)(mail=*))", help="default: %(default)s")
+    search.add_argument("--bind-dn", default="", metavar="DN", help="who asks; without it, nobody")
+    search.add_argument("--password-file", type=Path, metavar="FILE", help="with --bind-dn")
+    search.add_argument("--starttls", action="store_true", help="with ldap:// encrypt, or give up")
+    search.add_argument(
+        "--ca-file", type=Path, metavar="PEM", help="who may have signed the server's certificate"
+    )
+    search.add_argument(
+        "--address",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="a further address made of attributes: sip:{uid}@example.com",
+    )
+    search.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=ATTRIBUTE,...",
+        help="which attributes fill a field, in place of the defaults: docs/people.md",
+    )
+    search.add_argument("--out", required=True, type=Path, metavar="FILE.csv")
+    search.add_argument("--force", action="store_true", help="also if it has far fewer persons than the file")
 
 
 def _zone(text: str) -> tzinfo:

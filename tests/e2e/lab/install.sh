@@ -3,7 +3,7 @@
 # Ends with 0 if they are there afterwards; otherwise it says why not and ends with 1.
 set -eu
 
-PACKAGES="kamailio sip-tester baresip-core tcpdump"
+PACKAGES="kamailio sip-tester baresip-core tcpdump slapd ldap-utils"
 POLICY=/usr/sbin/policy-rc.d
 
 absent=""
@@ -11,7 +11,7 @@ for package in $PACKAGES; do
 	dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || absent="$absent $package"
 done
 if [ -z "$absent" ]; then
-	echo "lab: Kamailio, SIPp, baresip and tcpdump are here"
+	echo "lab: Kamailio, SIPp, baresip, tcpdump and OpenLDAP are here"
 	exit 0
 fi
 if [ "${LAB:-}" = no ]; then
@@ -19,15 +19,15 @@ if [ "${LAB:-}" = no ]; then
 	exit 1
 fi
 if ! command -v apt-get >/dev/null; then
-	echo "lab: this is no Debian; the tests with real SIP programs need:$absent"
+	echo "lab: this is no Debian; the tests with real SIP programs and OpenLDAP need:$absent"
 	exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
-	echo "lab: the tests with real SIP programs need root to install:$absent (sudo make lab)"
+	echo "lab: the tests with real SIP programs and OpenLDAP need root to install:$absent (sudo make lab)"
 	exit 1
 fi
 
-# The lab starts a Kamailio of its own; the package's service must not listen on this machine's addresses.
+# The lab starts a Kamailio and a slapd of its own; the packages' services must not listen on this machine's addresses.
 if [ ! -e "$POLICY" ]; then
 	trap 'rm -f "$POLICY"' EXIT
 	trap 'exit 1' HUP INT TERM
@@ -44,5 +44,8 @@ if ! apt-get -q -y -o DPkg::Lock::Timeout=60 install --no-install-recommends $ab
 fi
 case "$absent" in
 *kamailio*) if command -v systemctl >/dev/null; then systemctl --quiet disable kamailio.service 2>/dev/null || true; fi ;;
+esac
+case "$absent" in
+*slapd*) if command -v systemctl >/dev/null; then systemctl --quiet disable slapd.service 2>/dev/null || true; fi ;;
 esac
 echo "lab: installed$absent"
