@@ -53,6 +53,8 @@ SHELLS = frozenset(
         "missedcall_common.runtime.events",
         "missedcall_common.runtime.health",
         "missedcall_common.runtime.reference",
+        "missedcall_common.runtime.telemetry",
+        "missedcall_common.runtime.tracing",
         "missedcall_classifier.__main__",
         "missedcall_classifier.stream.app",
         "missedcall_classifier.stream.audit_topics",

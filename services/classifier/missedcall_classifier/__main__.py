@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import sys
+from importlib import metadata
+from uuid import uuid4
 
 import uvloop
 
@@ -12,6 +14,7 @@ from missedcall_common.kafka.plan import plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_common.runtime.settings import SettingsError
+from missedcall_common.runtime.telemetry import Telemetry, TelemetryError
 
 from .stream.app import make_app
 from .stream.eos import EosWorker
@@ -30,7 +33,14 @@ def main() -> int:
     try:
         settings, policy = load(os.environ)
         connection(settings.kafka, "")  # looks into the files that it names
-    except (SettingsError, KafkaUnusableError) as error:
+        telemetry = Telemetry(
+            "classifier",
+            metadata.version("missedcall-classifier"),
+            settings.worker or str(uuid4()),
+            os.environ,
+            pulled=bool(settings.health),
+        )
+    except (SettingsError, KafkaUnusableError, TelemetryError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure()
@@ -42,7 +52,10 @@ def main() -> int:
         return 1
     uvloop.install()  # for the thread of Faust's consumer, too
     worker = EosWorker(
-        make_app(settings, policy), loop=asyncio.new_event_loop(), quiet=True, redirect_stdouts=False
+        make_app(settings, policy, telemetry),
+        loop=asyncio.new_event_loop(),
+        quiet=True,
+        redirect_stdouts=False,
     )
     gc.freeze()  # what is here now stays: it is not looked at again
     gc.set_threshold(ALLOCATIONS, 10, 10)

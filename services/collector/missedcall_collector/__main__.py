@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+from importlib import metadata
 
 from msgspec.structs import replace
 
@@ -11,6 +12,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_common.runtime.health import HealthError
 from missedcall_common.runtime.settings import SettingsError, from_environment
+from missedcall_common.runtime.telemetry import Telemetry, TelemetryError
 
 from .binding import ListenError
 from .service import Service
@@ -33,12 +35,19 @@ def main() -> int:
         ).strip():  # two collectors of one name would look like one that goes back
             settings = replace(settings, listen=replace(settings.listen, collector=socket.gethostname()[:64]))
         connection(settings.kafka, "")
-    except (SettingsError, KafkaUnusableError) as error:
+        telemetry = Telemetry(
+            "collector",
+            metadata.version("missedcall-collector"),
+            settings.listen.collector,
+            os.environ,
+            pulled=bool(settings.health),
+        )
+    except (SettingsError, KafkaUnusableError, TelemetryError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure()
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, telemetry))
     except (ListenError, HealthError, SpoolError, KafkaUnusableError, OSError, ValueError) as error:
         emit(Event.SERVICE_FAILED, error)
         sys.stderr.write(f"missedcall_collector: {error}\n")
@@ -46,8 +55,8 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: CollectorSettings) -> None:
-    await Service(settings).until_stopped()
+async def _run(settings: CollectorSettings, telemetry: Telemetry) -> None:
+    await Service(settings, telemetry).until_stopped()
 
 
 if __name__ == "__main__":

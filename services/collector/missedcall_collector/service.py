@@ -11,12 +11,14 @@ import gc
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
+from missedcall_common.runtime.telemetry import Reading, Telemetry
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch
 
@@ -34,6 +36,26 @@ HANGS_S = 60.0
 nothing is published."""
 LOOK_S = 0.2
 """Between two looks whether the publisher has failed."""
+TELL_S = 1.0
+"""Between two states of what is told by telemetry."""
+COUNTED = (
+    *(
+        "received",
+        "published",
+        "spooled",
+        "auth",
+        "malformed-hep",
+        "malformed-sip",
+        "not-sip",
+        "noise-method",
+        "limit",
+    ),
+    *(
+        f"dropped.{cause}"
+        for cause in ("kernel", "queue-full", "not-allowed", "source-limit", "refused", "unsent")
+    ),
+)
+"""Told from the start, so that the first of a kind is seen to be one more than none."""
 ALLOCATIONS = 20_000
 """Objects made between two looks of the garbage collector; hardly anything here is a cycle."""
 
@@ -41,13 +63,14 @@ ALLOCATIONS = 20_000
 class Service:
     """One collector from its start to its end."""
 
-    def __init__(self, settings: CollectorSettings) -> None:
+    def __init__(self, settings: CollectorSettings, telemetry: Telemetry) -> None:
         """Prepare.
 
         Raises:
             OSError, ValueError, SpoolError: a file or folder that a setting names cannot be used.
         """
         self._settings = settings
+        self._telemetry = telemetry
         listen, kafka = settings.listen, settings.kafka
         memory = listen.queue_mb * 1_000_000
         spool = (
@@ -72,7 +95,9 @@ class Service:
             partitions=kafka.partitions,
             relay=settings.relay,
         )
-        self._health = Health(settings.health, live=self._live, ready=self._ready)
+        self._health = Health(
+            settings.health, live=self._live, ready=self._ready, metrics=telemetry.exposition
+        )
         self._listening = False
         self._stopping = asyncio.Event()
         self._said: Counter[str] = Counter()
@@ -108,20 +133,34 @@ class Service:
         await asyncio.to_thread(self._publisher.stop, STOP_S)
         await self._health.stop()
         self._say()
+        await asyncio.to_thread(self._telemetry.close)
         if self._publisher.failed is not None:
             raise self._publisher.failed
         emit(Event.SERVICE_STOPPED, uptime_s=round(time.monotonic() - began, 1))
 
     async def _work(self) -> None:
         say_at = time.monotonic() + self._settings.report_s
+        tell_at = 0.0
         while not self._stopping.is_set() and self._publisher.failed is None:
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._stopping.wait()
             except TimeoutError:
-                if time.monotonic() >= say_at:
-                    say_at = time.monotonic() + self._settings.report_s
+                now = time.monotonic()
+                if now >= say_at:
+                    say_at = now + self._settings.report_s
                     self._say()
+                if now >= tell_at:
+                    tell_at = now + TELL_S
+                    self._telemetry.tell(self._readings())
+
+    def _readings(self) -> Iterator[Reading]:
+        counts = self._collecting.counts + self._publisher.counts
+        for name in COUNTED:
+            counts.setdefault(name, 0)
+        yield from (Reading(name, total) for name, total in counts.items())
+        yield Reading("missedcall.waiting", self._publisher.waiting)
+        yield Reading("missedcall.backlog", self._publisher.backlog)
 
     def _live(self) -> str:
         hangs = self._listening and time.monotonic() > self._publisher.alive_at + HANGS_S

@@ -15,6 +15,7 @@ from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
+from missedcall_common.runtime.telemetry import Telemetry
 
 from .eos import EosApp
 from .partitions import KafkaPartitions
@@ -43,11 +44,11 @@ def credentials(settings: KafkaSettings) -> faust.SSLCredentials | faust.SASLCre
     return faust.SSLCredentials(context) if context is not None else None
 
 
-def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
+def make_app(settings: ClassifierSettings, policy: Policy, telemetry: Telemetry) -> EosApp:
     """Return the application; nothing is connected before its worker starts."""
     kafka = settings.kafka
     source = name_of("sip-transactions", kafka)
-    partitions = KafkaPartitions(settings, policy, reach(kafka))
+    partitions = KafkaPartitions(settings, policy, reach(kafka), telemetry)
     progress = Progress()
 
     def live() -> str:
@@ -63,7 +64,7 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
         settings.application,
         source=source,
         partitions=partitions,
-        health=Health(settings.health, live=live, ready=ready),
+        health=Health(settings.health, live=live, ready=ready, metrics=telemetry.exposition),
         broker=[f"kafka://{broker}" for broker in kafka.bootstrap],
         broker_credentials=credentials(kafka),
         value_serializer="raw",
@@ -97,6 +98,10 @@ def make_app(settings: ClassifierSettings, policy: Policy) -> EosApp:
         open_calls = sum(unit.engine.open_calls for unit in partitions.units.values())
         emit(Event.COUNTERS_REPORTED, counts=dict(partitions.counts), open_calls=open_calls)
 
+    async def tell() -> None:
+        telemetry.tell(partitions.readings())
+
+    app.timer(interval=TICK_S, name="tell")(tell)
     app.timer(interval=TICK_S, name="clock")(partitions.let_time_go_on)
     app.timer(interval=settings.report_s, name="report")(report)
     return app

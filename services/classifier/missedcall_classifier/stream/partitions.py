@@ -10,6 +10,7 @@ Rule 3: a unit that was ours before and lost nothing is kept; if another had the
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -20,29 +21,45 @@ from aiokafka.structs import OffsetAndMetadata
 from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.telemetry import Reading, Telemetry
 from missedcall_schemas.codec import encode_batch
 from missedcall_schemas.records import CaptureBatch
 
 from .eos import Partitions, crash
 from .settings import ClassifierSettings
 from .silence import UNBROKEN_S, Silence
-from .unit import POISON, PassedOverError, Unit
+from .unit import POISON, PassedOverError, Turn, Unit
 
 TRANSACTION_MS = 30_000
 """A transaction that is open for longer is aborted by Kafka. More: readers wait for as long after a crash."""
 BATCH_BYTES = 262_144
+COUNTED = (
+    "batches",
+    "accepted",
+    "verdicts",
+    "facts",
+    "gap",
+    "limit",
+    "undecidable",
+    "rule-failed",
+    "malformed-sip",
+)
+"""Told from the start, so that the first of a kind is seen to be one more than none."""
 
 
 class KafkaPartitions(Partitions):
     """Units and their producers, by partition."""
 
-    def __init__(self, settings: ClassifierSettings, policy: Policy, connection: dict[str, Any]) -> None:
+    def __init__(
+        self, settings: ClassifierSettings, policy: Policy, connection: dict[str, Any], telemetry: Telemetry
+    ) -> None:
         """Prepare; nothing is connected.
 
         Args:
             settings: of the service.
             policy: how to decide.
             connection: arguments that all clients of aiokafka have in common.
+            telemetry: is told of what is committed.
         """
         self.units: dict[int, Unit] = {}
         self.ready = False
@@ -50,6 +67,7 @@ class KafkaPartitions(Partitions):
         self._settings = settings
         self._policy = policy
         self._connection = connection
+        self._telemetry = telemetry
         self._producers: dict[int, AIOKafkaProducer] = {}
         self._names = {
             topic: name_of(topic, settings.kafka)
@@ -139,7 +157,36 @@ class KafkaPartitions(Partitions):
             await asyncio.gather(*(self._transaction(number, turn) for number, _, turn in turns))
             for _, unit, turn in turns:
                 unit.committed = turn.next
+                self._tell(turn)
             return {number: turn.next for number, _, turn in turns}
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield how everything stands."""
+        now_s = time.time()
+        counts = self.counts
+        for name in COUNTED:
+            counts.setdefault(name, 0)
+        yield from (Reading(name, total) for name, total in counts.items())
+        yield Reading("missedcall.partitions", len(self.units))
+        yield Reading("missedcall.open_calls", sum(unit.engine.open_calls for unit in self.units.values()))
+        for number, unit in self.units.items():
+            clock_s = unit.engine.clock_ms / 1000
+            if clock_s:
+                yield Reading("missedcall.behind", max(0.0, now_s - clock_s), {"partition": number})
+
+    def _tell(self, turn: Turn) -> None:
+        """Tell what is known to be committed."""
+        now_s = time.time()
+        for due_at in turn.due_at:
+            self._telemetry.record("missedcall.decision.delay", max(0.0, now_s - due_at))
+        for one in turn.traced:
+            began = one.rang_at or one.decided_at
+            self._telemetry.span(
+                one.call, "process sip-transactions", began, one.decided_at, one.attributes, root=True
+            )
+            self._telemetry.span(
+                one.call, "send missed-calls", one.decided_at, now_s, {"messaging.system": "kafka"}
+            )
 
     def _fail(self, partition: int, error: Exception) -> None:
         """Note in the state on which record we failed, so that the next life takes care, and end this one."""
@@ -186,7 +233,9 @@ class KafkaPartitions(Partitions):
         self._producers[partition] = producer
         rows = await self._rows(partition)
         settings = self._settings
-        unit = Unit(self._policy, settings.kafka.partitions, rows.items(), settings.source)
+        unit = Unit(
+            self._policy, settings.kafka.partitions, rows.items(), settings.source, self._telemetry.sampler
+        )
         self.units[partition] = unit
         emit(
             Event.STATE_LOADED,
@@ -226,6 +275,7 @@ class KafkaPartitions(Partitions):
 
     async def _transaction(self, partition: int, turn: Any) -> None:
         producer, names = self._producers[partition], self._names
+        began = time.monotonic()
         await producer.begin_transaction()
         sent = [
             await producer.send(
@@ -246,3 +296,4 @@ class KafkaPartitions(Partitions):
         await producer.commit_transaction()
         for future in sent:
             future.result()
+        self._telemetry.record("missedcall.commit.duration", time.monotonic() - began)

@@ -22,6 +22,7 @@ from missedcall_classifier.engine import Engine
 from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.rows import StateError
+from missedcall_common.runtime.sampling import TRACEPARENT, CallTrace, Sampler
 from missedcall_schemas import cloudevents, codec
 from missedcall_schemas.codec import CodecError
 from missedcall_schemas.records import CaptureBatch, SipMessage
@@ -34,6 +35,10 @@ POISON = "__poison__"
 """Row of `call-state`: the offset of a record on which a worker has failed."""
 HASH = "crc32-of-caller"
 """How the collector chooses the partition of a key."""
+
+
+NO_CALL = Sampler(0.0)
+"""Traces none."""
 
 
 class PassedOverError(Exception):
@@ -70,12 +75,25 @@ class Publication(Struct, frozen=True):
     headers: list[tuple[str, bytes]] = []
 
 
+class Traced(Struct, frozen=True):
+    """A decision about a call that is traced. Times are POSIX seconds by the collectors' clocks."""
+
+    call: CallTrace
+    rang_at: float
+    """When the first phone rang; 0: none did."""
+    decided_at: float
+    attributes: dict[str, str | int | float]
+
+
 class Turn(Struct, frozen=True):
-    """What one transaction writes."""
+    """What one transaction writes, and what can be told of it once it is written."""
 
     next: int
     rows: list[tuple[str, bytes | None]]
     publications: list[Publication]
+    due_at: list[float] = []
+    """When each fact was to be told, POSIX seconds by the collectors' clocks."""
+    traced: list[Traced] = []
 
 
 class Unit:
@@ -87,6 +105,7 @@ class Unit:
         partitions: int,
         rows: Iterable[tuple[str, bytes]] = (),
         source: str = cloudevents.DEFAULT_SOURCE,
+        sampler: Sampler = NO_CALL,
     ) -> None:
         """Take up the state.
 
@@ -95,6 +114,7 @@ class Unit:
             partitions: how many there are.
             rows: the state, one row per key.
             source: CloudEvents source of the facts.
+            sampler: which calls are traced.
 
         Raises:
             StateError: the state cannot be read, or is of another format.
@@ -112,7 +132,10 @@ class Unit:
         self._rows: dict[str, bytes] = {}  # the state as of `next`, kept only until `_careful_at`
         self._changed: dict[str, bytes | None] = {}  # rows of this turn that are not the engine's to tell
         self._source = source
+        self._sampler = sampler
         self._publications: list[Publication] = []
+        self._due_at: list[float] = []
+        self._traced: list[Traced] = []
         self._format = Format(partitions, HASH, policy.digest())
         self._format_written = False
         self.engine = Engine(policy)
@@ -156,21 +179,43 @@ class Unit:
         return True
 
     def _decide(self, engine: Engine, batch: CaptureBatch) -> list[Publication]:
-        return [one for decision in engine.feed(batch) for one in self._published(decision)]
+        decisions = engine.feed(batch)
+        for decision in decisions:
+            self._note(decision)
+        return [one for decision in decisions for one in self._published(decision)]
 
     def _published(self, decision: Decision) -> Iterator[Publication]:
         for verdict in decision.verdicts:
             yield Publication("call-verdicts", verdict.callee, codec.encode_verdict(verdict))
         for fact in decision.facts:
             headers = cloudevents.kafka_headers(fact, self._source)
+            call = self._sampler.trace(fact.call_id)
+            if call is not None:
+                headers.append((TRACEPARENT, call.traceparent.encode()))
             yield Publication("missed-calls", fact.callee, codec.encode_missed_call(fact), headers)
+
+    def _note(self, decision: Decision) -> None:
+        """Keep what is told of a decision when it is committed."""
+        self._due_at += [fact.decided_at for fact in decision.facts]
+        if self._sampler.ratio:
+            for verdict in decision.verdicts:
+                call = self._sampler.trace(verdict.call_id)
+                if call is not None:
+                    said: dict[str, str | int | float] = {
+                        "missedcall.outcome": verdict.outcome,
+                        "missedcall.cause": verdict.cause,
+                        "missedcall.rule": verdict.rule,
+                        "missedcall.ring_s": verdict.ring_s,
+                        "missedcall.confidence": verdict.confidence,
+                    }
+                    self._traced.append(Traced(call, verdict.rang_at, verdict.decided_at, said))
 
     def _decide_with_care(self, batch: CaptureBatch) -> None:
         """Decide a record without the messages that make us fail."""
 
         def trial(messages: tuple[SipMessage, ...]) -> Exception | None:
             try:
-                self._decide(self._reloaded(), replace(batch, messages=messages))
+                self._reloaded().feed(replace(batch, messages=messages))
             except Exception as raised:  # noqa: BLE001 - whatever a mistake of ours raises
                 return raised
             return None
@@ -214,7 +259,9 @@ class Unit:
             self._format_written = True
         rows.append((NEXT, b"%d" % self.next))
         publications, self._publications = self._publications, []
-        return Turn(self.next, rows, publications)
+        due_at, self._due_at = self._due_at, []
+        traced, self._traced = self._traced, []
+        return Turn(self.next, rows, publications, due_at, traced)
 
     def _own_rows(self, rows: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         """Take what is ours out of the state; return the engine's."""

@@ -1,4 +1,6 @@
-"""What an orchestrator asks over HTTP: `GET /livez` (if not: restart me), `GET /readyz` (if not: no work for me).
+"""What others ask over HTTP: an orchestrator `GET /livez` and `GET /readyz`, Prometheus `GET /metrics`.
+
+livez: if not, restart me. readyz: if not, send me no work.
 
 Rule 1: a process whose event loop stands still does not answer, which is an answer.
 Rule 2: neither asks whether Kafka, or anything else outside, is there: its absence must not restart every service.
@@ -18,6 +20,9 @@ REQUEST_S = 5.0
 CONNECTIONS = 32
 """At once; the next is closed."""
 
+EXPOSED = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format."""
+
 Trouble = Callable[[], str]
 """Returns "" if all is well, else what is not, in a few words without anybody's data."""
 
@@ -29,16 +34,20 @@ class HealthError(Exception):
 class Health:
     """Answers probes on the event loop that it is started on."""
 
-    def __init__(self, address: str, *, live: Trouble, ready: Trouble) -> None:
+    def __init__(
+        self, address: str, *, live: Trouble, ready: Trouble, metrics: Callable[[], bytes] = lambda: b""
+    ) -> None:
         """Prepare.
 
         Args:
             address: `HOST:PORT`; "" for no endpoint at all.
             live: what only a restart can mend.
             ready: why no work should be sent here now.
+            metrics: in Prometheus' text format; empty: there are none.
         """
         self._address = address
         self._answers = {b"/livez": live, b"/readyz": ready}
+        self._metrics = metrics
         self._server: asyncio.Server | None = None
         self._open = 0
 
@@ -80,18 +89,20 @@ class Health:
 
     def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
-        trouble = self._answers.get(rest.partition(b" ")[0].partition(b"?")[0])
-        if trouble is None:
-            status, text = "404 Not Found", "not here: /livez or /readyz"
+        path = rest.partition(b" ")[0].partition(b"?")[0]
+        trouble = self._answers.get(path)
+        exposed = self._metrics() if path == b"/metrics" else b""
+        if trouble is None and not exposed:
+            status, text = "404 Not Found", "not here: /livez, /readyz or /metrics"
         elif method not in (b"GET", b"HEAD"):
             status, text = "405 Method Not Allowed", "GET or HEAD"
         else:
-            said = trouble()
+            said = trouble() if trouble is not None else ""
             status, text = ("503 Service Unavailable", said) if said else ("200 OK", "ok")
-        body = f"{text}\n".encode()
+        body = exposed or f"{text}\n".encode()
         lines = (
             f"HTTP/1.1 {status}",
-            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Type: {EXPOSED if exposed else 'text/plain; charset=utf-8'}",
             "Cache-Control: no-store",
             f"Content-Length: {len(body)}",
             "Connection: close",
