@@ -50,6 +50,7 @@ class Collecting:
         partitions: int = 1,
         not_before_ms: int = 0,
         relay: str = "",
+        trace: Callable[[list[SipMessage]], None] | None = None,
     ) -> None:
         """Prepare; nothing is bound before `start`.
 
@@ -61,6 +62,7 @@ class Collecting:
             partitions: of `sip-transactions`.
             not_before_ms: the log's clock, where there is one: no batch may be older.
             relay: target of a `Relay`, "" for none.
+            trace: is shown what was received, before it is handed on.
 
         Raises:
             OSError, ValueError: the file of authenticate keys cannot be used.
@@ -76,6 +78,7 @@ class Collecting:
         self._batcher = Batcher(settings.collector, self._clock.now_ms(), partitions)
         self._hand_on = hand_on
         self._backlog = backlog
+        self._trace = trace
         self._relay = Relay(relay, self._counts) if relay else None
         self._queue = settings.queue_mb * 1_000_000
         self._full = False
@@ -132,6 +135,8 @@ class Collecting:
                 messages += from_frame(frame, now_ms)
             except Exception as error:  # noqa: BLE001 - a mistake of ours costs the frame that found it
                 self._refuse(error)
+        if self._trace is not None:
+            self._trace(messages)
         for batch in self._batcher.add_all(messages, now_ms):
             try:
                 self._hand_on_all([batch])

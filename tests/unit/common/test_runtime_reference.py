@@ -14,4 +14,7 @@ def test_the_committed_page_is_fresh():
 
 
 def test_a_family_of_counters_shows_that_more_follows():
-    assert "| `outcome-<cause>` | Decided calls and users, by outcome |" in log_markdown()
+    assert (
+        "| `outcome-<cause>` | `missedcall_outcome_total{cause}` | Decided calls and users, by outcome |"
+        in log_markdown()
+    )

@@ -15,7 +15,7 @@ from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
-from missedcall_common.runtime.telemetry import Telemetry
+from missedcall_common.runtime.telemetry import SILENT, Telemetry
 
 from .eos import EosApp
 from .partitions import KafkaPartitions
@@ -44,7 +44,7 @@ def credentials(settings: KafkaSettings) -> faust.SSLCredentials | faust.SASLCre
     return faust.SSLCredentials(context) if context is not None else None
 
 
-def make_app(settings: ClassifierSettings, policy: Policy, telemetry: Telemetry) -> EosApp:
+def make_app(settings: ClassifierSettings, policy: Policy, telemetry: Telemetry = SILENT) -> EosApp:
     """Return the application; nothing is connected before its worker starts."""
     kafka = settings.kafka
     source = name_of("sip-transactions", kafka)

@@ -21,7 +21,7 @@ from aiokafka.structs import OffsetAndMetadata
 from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
-from missedcall_common.runtime.telemetry import Reading, Telemetry
+from missedcall_common.runtime.telemetry import SILENT, Reading, Telemetry
 from missedcall_schemas.codec import encode_batch
 from missedcall_schemas.records import CaptureBatch
 
@@ -51,7 +51,11 @@ class KafkaPartitions(Partitions):
     """Units and their producers, by partition."""
 
     def __init__(
-        self, settings: ClassifierSettings, policy: Policy, connection: dict[str, Any], telemetry: Telemetry
+        self,
+        settings: ClassifierSettings,
+        policy: Policy,
+        connection: dict[str, Any],
+        telemetry: Telemetry = SILENT,
     ) -> None:
         """Prepare; nothing is connected.
 

@@ -2,7 +2,7 @@
 
 Rule 1: a counter of `counters.COUNTERS` is the metric `missedcall.` and its name, `_` for `-`; what follows in
         the name of a family is the attribute `cause`. There is no second list of counters.
-Rule 2: an attribute has few values, all of them words of ours: service, partition, channel, cause. Never a person's.
+Rule 2: an attribute has few values, all of them words of ours: partition, channel, cause. Never a person's.
 Rule 3: units are UCUM's; a name says what is measured and not how (`seconds` and `total` are added by Prometheus).
 """
 
@@ -70,7 +70,7 @@ OTHERS: Final[Mapping[str, Metric]] = MappingProxyType(
     }
 )
 # fmt: on
-"""All that is no counter of the catalogue there, and deliveries, which are counted by channel."""
+"""All that is no counter."""
 
 BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Of every histogram: from a commit to a night's outage."""

@@ -4,8 +4,9 @@ import sys
 
 from .counters import COUNTERS
 from .events import LEVEL_NAMES, Event, Fields
+from .metrics import OTHERS, catalogue, in_prometheus, metric_of
 
-_HEAD = """# Log lines and counters
+_HEAD = """# Log lines, counters and metrics
 
 Written by `python -m missedcall_common.runtime.reference` from the catalogues in
 `services/common/missedcall_common/runtime/`; a test checks that it is fresh.
@@ -22,15 +23,29 @@ class (`error`) and its places in the code (`trace`), not its text.
 
 
 def log_markdown() -> str:
-    """Return the reference of every event, field and counter."""
+    """Return the reference of every event, field, counter and metric."""
     lines = [_HEAD]
     lines += [f"| `{event}` | {LEVEL_NAMES[event.level]} | {event.meaning} |" for event in Event]
     fields = ", ".join(f"`{name}`" for name in sorted(Fields.__annotations__))
     lines += ["", "## Fields", "", f"Units are in the names: `_s` seconds, `_ms` milliseconds. {fields}."]
-    lines += ["", "## Counters", "", "| name | counts |", "|---|---|"]
+    metrics = catalogue()
+    lines += [
+        "",
+        "## Counters",
+        "",
+        "The second name is that of the metric in Prometheus: [telemetry.md](telemetry.md).",
+        "",
+    ]
+    lines += ["| name | metric | counts |", "|---|---|---|"]
     for name, meaning in COUNTERS.items():
         family = "<cause>" if name.endswith((".", "-", ":")) else ""
-        lines.append(f"| `{name}{family}` | {meaning} |")
+        metric = metric_of(name)[0]
+        label = "{cause}" if family else ""
+        lines.append(f"| `{name}{family}` | `{in_prometheus(metric, metrics[metric])}{label}` | {meaning} |")
+    lines += ["", "## Other metrics", "", "| metric | kind | means |", "|---|---|---|"]
+    for name, row in OTHERS.items():
+        label = f"{{{','.join(row.attributes)}}}" if row.attributes else ""
+        lines.append(f"| `{in_prometheus(name, row)}{label}` | {row.kind} | {row.meaning} |")
     return "\n".join(lines) + "\n"
 
 

@@ -188,6 +188,10 @@ class Telemetry:
             self._meters.shutdown(timeout_millis=3_000)
 
 
+SILENT: Final = Telemetry("", "", "", {}, pulled=False)
+"""Tells nobody anything."""
+
+
 class _Observe:
     """Says how one metric stands, to who asks."""
 

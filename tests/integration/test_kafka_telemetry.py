@@ -1,0 +1,97 @@
+"""What the services tell OpenTelemetry of a run, and what nobody is told."""
+
+import asyncio
+import json
+import re
+import time
+
+import pytest
+from support import hep_calls, kafka_log
+from support.classifier_process import ClassifierProcess
+from support.collector_process import CollectorProcess, send_tcp
+from support.otlp_sink import OtlpSink
+
+from missedcall_common.runtime.sampling import Sampler
+
+pytestmark = [pytest.mark.kafka]
+
+PARTITIONS = 2
+CALLS = 40
+HEALTH = {"MISSEDCALL_HEALTH": "127.0.0.1:0"}
+
+
+@pytest.fixture
+def environment(kafka):
+    return {**kafka_log.environment(kafka, PARTITIONS), **HEALTH}
+
+
+async def metrics_of(process):
+    (event,) = await process.event("health.opened")
+    reader, writer = await asyncio.open_connection("127.0.0.1", event["port"])
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - the sink is asked, it tells nobody
+            await asyncio.sleep(0.1)
+
+
+def test_a_call_is_one_trace_and_nobody_is_named(environment):
+    messages = list(hep_calls.in_time(CALLS, 100.0))
+    frames = [
+        hep_calls.dated(frame, time.time_ns() // 1_000_000) for _, frame in hep_calls.frames(CALLS, 100.0)
+    ]
+    traces = {Sampler(1.0).trace(message.call_id).trace_id for message in messages}
+    collecting = {
+        name: value
+        for name, value in environment.items()
+        if name not in ("MISSEDCALL_APPLICATION", "MISSEDCALL_SESSION_S")
+    }
+
+    async def scenario(sink):
+        def named(name):
+            return [span for span in sink.spans if span.name == name]
+
+        async with (
+            CollectorProcess({**collecting, **sink.environment}) as collector,
+            ClassifierProcess({**environment, **sink.environment}) as classifier,
+        ):
+            await classifier.event("state.loaded", PARTITIONS)
+            await send_tcp((await collector.ports())["tcp"], frames)
+            await until(lambda: len(named("process sip-transactions")) >= CALLS)
+            await until(lambda: {"missedcall.facts", "missedcall.published"} <= sink.metrics.keys())
+            pulled = [await metrics_of(collector), await metrics_of(classifier)]
+            for process in (collector, classifier):
+                assert await process.terminate() == 0
+            said = [
+                json.dumps(event).encode() for process in (collector, classifier) for event in process.events
+            ]
+        return pulled, said
+
+    with OtlpSink() as sink:
+        pulled, said = asyncio.run(scenario(sink))
+
+    roots = [span for span in sink.spans if not span.parent_span_id]
+    assert {int.from_bytes(span.trace_id) for span in sink.spans} == traces
+    assert sorted(int.from_bytes(span.trace_id) for span in roots) == sorted(traces)
+    by_trace = {span.trace_id: span.span_id for span in roots}
+    assert all(by_trace[span.trace_id] == span.parent_span_id for span in sink.spans if span.parent_span_id)
+    assert {span.name for span in sink.spans} == {
+        "receive hep",
+        "process sip-transactions",
+        "send missed-calls",
+    }
+    assert b"missedcall_published_total" in pulled[0]
+    assert b"missedcall_decision_delay_seconds_bucket" in pulled[1]
+
+    personal = {message.call_id for message in messages} | {
+        name for message in messages for name in re.findall(r"call(?:er|ee)\d{6}", message.head.decode())
+    }
+    everything = b"\n".join([*sink.bodies, *pulled, *said]).decode("latin-1")
+    assert len(personal) == 3 * CALLS
+    assert [name for name in personal if name in everything] == []
+    assert re.findall(r"sips?:|tel:", everything) == []
