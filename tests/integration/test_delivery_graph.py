@@ -591,7 +591,7 @@ def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(tmp_path):
             attempt = make_attempt(make_fact(f"fact-{n}"))
             reports.append(await channel.send(attempt, channel.render(attempt)))
             server.hang_up()
-            [[(connection, _)]] = channel._client._session.connector._conns.values()
+            [[(connection, _)]] = channel.client._session.connector._conns.values()
             await turns_until(lambda: not connection.is_connected(), every_s=0.001)  # noqa: B023
         return reports
 

@@ -38,6 +38,15 @@ The last line is for programs:
 
 exit status: 0 every fact is there once and right; 1 not so; 2 it cannot be said, standard error tells why"""
 
+CHECK = """\
+Tests what the configuration names, and says what is missing and what to do: mail up to RCPT, then taken back; a
+mailbox in Exchange, searched; an endpoint, up to TLS; Kafka's topics and rights; files about people. Without
+--write nothing is sent and nothing is changed."""
+CHECK_EPILOG = """\
+One line for each step: ok, fails or not tested, and what to do next.
+
+exit status: 0 nothing fails; 1 something does; 2 the configuration cannot be used"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
@@ -152,6 +161,32 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _takes_directories(directory)
+
+    check = commands.add_parser(
+        "check",
+        help="test each channel's credentials, reachability and rights; nothing is sent",
+        description=CHECK,
+        epilog=CHECK_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    check.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML; without it the variables MISSEDCALL_NOTIFY_* and MISSEDCALL_KAFKA_*",
+    )
+    check.add_argument(
+        "--mailbox",
+        default="",
+        metavar="ADDRESS",
+        help="whose mailbox is tried (default: the first that the configuration names)",
+    )
+    check.add_argument(
+        "--write",
+        action="store_true",
+        help="also write a test item and take it away again, and send webhooks a signed test event",
+    )
 
     commands.add_parser(
         "demo",

@@ -48,6 +48,21 @@ class Topics:
             for name, count in partitions.items()
         }
 
+    def operations(self, names: Iterable[str]) -> dict[str, frozenset[str] | None]:
+        """Return what this user may do with topics (KIP-430): `READ`, `WRITE`, ...; None where it is not said.
+
+        Raises:
+            KafkaUnusableError: the cluster does not answer, or refuses.
+        """
+        with _said_simply():
+            described = self._admin.describe_topics(sorted(names))
+        return {
+            topic["name"]: None
+            if topic.get("authorized_operations") is None
+            else frozenset(topic["authorized_operations"])
+            for topic in described
+        }
+
     def create(self, wanted: Iterable[Wanted]) -> None:
         """Create topics; one that another process creates at the same moment is created.
 

@@ -66,7 +66,7 @@ class GraphChannel:
         self._settings = settings
         self._notices = notices
         self._clock = clock
-        self._client = GraphClient(settings)
+        self.client = GraphClient(settings)
         self._mailboxes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._holds = Holds()
         self._welcome = False
@@ -102,12 +102,12 @@ class GraphChannel:
             except (OSError, ValueError) as error:
                 report = Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
         self._welcome = self._welcome or isinstance(report, Sent)
-        self._client.heard(report)
+        self.client.heard(report)
         return report
 
     async def close(self) -> None:
         """Close connections."""
-        await self._client.close()
+        await self.client.close()
 
     def _pause(self, mailbox: str) -> Failed | None:
         """Return the report on an attempt that is not made, because we were asked for a pause."""
@@ -132,7 +132,7 @@ class GraphChannel:
             for folder in ("inbox", "deleteditems"):  # there too: the user may have been quick
                 if await self._find(delivery, folder):
                     return Sent("found")
-        await self._client.ask(requests.create(self._settings, mailbox, item))
+        await self.client.ask(requests.create(self._settings, mailbox, item))
         return Sent("created")
 
     async def _correct(self, delivery: Delivery, item: CallItem) -> Report:
@@ -145,7 +145,7 @@ class GraphChannel:
         changed = 0
         for message in found:
             try:
-                await self._client.ask(change(self._settings, delivery.recipient, message))
+                await self.client.ask(change(self._settings, delivery.recipient, message))
             except GraphError as error:
                 if not GONE.intersection(error.answer.codes):
                     raise
@@ -157,7 +157,7 @@ class GraphChannel:
 
     async def _find(self, delivery: Delivery, folder: str) -> list[requests.Message]:
         ask = requests.find(self._settings, delivery.recipient, folder, fact_key(delivery.fact))
-        body = await self._client.ask(ask)
+        body = await self.client.ask(ask)
         try:
             return requests.read_found(body)
         except msgspec.DecodeError as error:

@@ -108,6 +108,26 @@ class SmtpChannel:
         self._trust.heard(report)
         return report
 
+    async def probe(self, recipient: str) -> Report:
+        """Go as far as a mail does before its content, and take it back; nothing is sent.
+
+        Args:
+            recipient: "" to go as far as the sender.
+        """
+        session = _Session()
+        try:
+            with _told_apart(session):
+                async with self._logged_in(session) as client:
+                    session.phase = Phase.MAIL
+                    await client.mail(self._settings.sender)
+                    if recipient:
+                        session.phase = Phase.RCPT
+                        await client.rcpt(recipient)
+                    await client.rset()
+                    return Sent()
+        except _AttemptError as error:
+            return error.report
+
     async def close(self) -> None:
         """Do nothing: every attempt closes its own connection."""
 

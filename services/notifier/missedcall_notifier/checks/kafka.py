@@ -1,0 +1,137 @@
+"""Whether Kafka can be used as the services use it: brokers, topics, partition counts, rights.
+
+Rule 1: nothing is created and nothing is read but what brokers tell about themselves.
+Rule 2: rights are what brokers say that this user may do (KIP-430); brokers that do not say are believed.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from missedcall_common.kafka.client import KafkaUnusableError, tls_context
+from missedcall_common.kafka.plan import differences, plan, refusals
+from missedcall_common.kafka.settings import KafkaSettings
+from missedcall_common.kafka.topics import connected
+from missedcall_common.runtime.settings import SettingsError
+
+from .findings import Finding, State, untested
+
+NAME = "kafka"
+CONNECT_S = 5.0
+"""To connect to a broker. Less: a busy one counts as absent."""
+CREATE = "python -m missedcall_common.kafka creates it, as a user who may"
+
+
+class Cause(NamedTuple):
+    """What it means that we do not get on with the brokers."""
+
+    name: str
+    step: str
+    words: str
+    todo: str
+
+
+# fmt: off
+CAUSES: dict[str, Cause] = {cause.name: cause for cause in (
+    Cause("settings", "brokers", "a file for TLS or the password's cannot be used", "see MISSEDCALL_KAFKA_..._FILE"),
+    Cause("unreachable", "brokers", "no broker answers",
+          "check MISSEDCALL_KAFKA_BOOTSTRAP, and whether a firewall stands between"),
+    Cause("certificate", "tls", "the broker's certificate is not believed",
+          "name the authority in MISSEDCALL_KAFKA_TLS_CA_FILE; brokers have to bear the names they are called by"),
+    Cause("no-tls", "tls", "the broker speaks no TLS on this port", "another port, or MISSEDCALL_KAFKA_TLS=false"),
+    Cause("login", "login", "the brokers refuse the login",
+          "check MISSEDCALL_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD_FILE"),
+    Cause("refused", "login", "the brokers do not talk to us",
+          "do they want TLS, a certificate (MISSEDCALL_KAFKA_TLS_CERT_FILE) or a login (MISSEDCALL_KAFKA_SASL_...)?"),
+)}
+
+NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r".*notify-journal-.*", ("READ", "WRITE")),
+    (r".*dead-letters.*",    ("WRITE",)),
+    (r".*missed-calls.*",    ("READ",)),
+)
+# fmt: on
+"""What the notifier does with a topic, by its name; the first row that matches counts, other topics are not its."""
+
+
+STEPS = ("brokers", "tls", "login", "topics", "rights")
+
+
+def check_kafka(settings: KafkaSettings) -> Iterator[Finding]:
+    """Check a cluster. Blocks."""
+    wanted = plan(settings)
+    steps = [step for step in STEPS if step != "tls" or settings.tls]
+    cause = _reach(settings)
+    if not cause:
+        try:
+            with connected(settings, "missedcall-check") as topics:
+                found = topics.find(topic.name for topic in wanted)
+                may = topics.operations(found)
+        except SettingsError:
+            cause = "settings"
+        except KafkaUnusableError:
+            cause = "login" if settings.sasl_mechanism else "refused"
+    if cause:
+        _, failing, words, todo = CAUSES[cause]
+        at = steps.index(failing)
+        yield from (Finding(NAME, step, State.OK) for step in steps[:at])
+        yield Finding(NAME, failing, State.FAILS, words, todo)
+        yield from untested(NAME, tuple(steps[at + 1 :]), f"{failing} comes first")
+        return
+    yield from (Finding(NAME, step, State.OK) for step in steps[:-2])
+    missing = [topic.name for topic in wanted if topic.name not in found]
+    wrong = list(refusals(wanted, found))
+    for name in missing:
+        words = f"{name} is missing, or this user may not describe it"
+        yield Finding(NAME, "topics", State.FAILS, words, CREATE)
+    for text in wrong:
+        words, _, todo = text.partition(": ")
+        yield Finding(NAME, "topics", State.FAILS, words, todo)
+    if not missing and not wrong:
+        told = "; ".join(differences(wanted, found))
+        counts = sum(topic.partitions for topic in found.values())
+        words = f"{len(found)}, {counts} partitions" + (f"; differ from the release: {told}" if told else "")
+        yield Finding(NAME, "topics", State.OK, words)
+    yield from _rights(may)
+
+
+def _rights(may: dict[str, frozenset[str] | None]) -> Iterator[Finding]:
+    if not may or None in may.values():
+        yield Finding(NAME, "rights", State.UNTESTED, "the brokers do not say what this user may do")
+        return
+    lacking = []
+    for name, granted in sorted(may.items()):
+        needs = next((needs for pattern, needs in NEEDS if re.fullmatch(pattern, name)), ())
+        lacking += [(right, name) for right in needs if granted is not None and right not in granted]
+    for right, name in lacking:
+        words = f"this user may not {right.lower()} {name}"
+        todo = f"grant {right.title()} on it, if the notifier is this user"
+        yield Finding(NAME, "rights", State.FAILS, words, todo)
+    if not lacking:
+        yield Finding(NAME, "rights", State.OK)
+
+
+def _reach(settings: KafkaSettings) -> str:
+    """Return the cause if none of the brokers that are named takes a connection; "" if one does."""
+    cause = "unreachable"
+    try:
+        trust = tls_context(settings)
+    except SettingsError:
+        return "settings"
+    for broker in settings.bootstrap:
+        host, _, port = broker.rpartition(":")
+        host = host.strip("[]")
+        try:
+            with socket.create_connection((host, int(port)), CONNECT_S) as plain:
+                if trust is not None:
+                    trust.wrap_socket(plain, server_hostname=host).close()
+                return ""
+        except ssl.SSLCertVerificationError:
+            cause = "certificate"
+        except ssl.SSLError:
+            cause = "no-tls"
+        except OSError:
+            continue
+    return cause
