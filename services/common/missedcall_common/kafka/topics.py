@@ -56,12 +56,8 @@ class Topics:
         """
         with _said_simply():
             described = self._admin.describe_topics(sorted(names))
-        return {
-            topic["name"]: None
-            if topic.get("authorized_operations") is None
-            else frozenset(topic["authorized_operations"])
-            for topic in described
-        }
+        said = {topic["name"]: topic.get("authorized_operations") for topic in described}
+        return {name: None if may is None else frozenset(may) for name, may in said.items()}
 
     def create(self, wanted: Iterable[Wanted]) -> None:
         """Create topics; one that another process creates at the same moment is created.

@@ -35,7 +35,8 @@ class Cause(NamedTuple):
 
 # fmt: off
 CAUSES: dict[str, Cause] = {cause.name: cause for cause in (
-    Cause("settings", "brokers", "a file for TLS or the password's cannot be used", "see MISSEDCALL_KAFKA_..._FILE"),
+    Cause("settings", "brokers", "a file for TLS or the password's cannot be used",
+          "see MISSEDCALL_KAFKA_..._FILE"),
     Cause("unreachable", "brokers", "no broker answers",
           "check MISSEDCALL_KAFKA_BOOTSTRAP, and whether a firewall stands between"),
     Cause("certificate", "tls", "the broker's certificate is not believed",
@@ -44,7 +45,7 @@ CAUSES: dict[str, Cause] = {cause.name: cause for cause in (
     Cause("login", "login", "the brokers refuse the login",
           "check MISSEDCALL_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD_FILE"),
     Cause("refused", "login", "the brokers do not talk to us",
-          "do they want TLS, a certificate (MISSEDCALL_KAFKA_TLS_CERT_FILE) or a login (MISSEDCALL_KAFKA_SASL_...)?"),
+          "do they want TLS, a certificate (MISSEDCALL_KAFKA_TLS_CERT_FILE) or a login (_SASL_...)?"),
 )}
 
 NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
