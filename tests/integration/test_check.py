@@ -449,6 +449,52 @@ def test_why_an_endpoint_cannot_be_called_is_said(tmp_path, changes, words):
     assert failure(check(hook(sink, tmp_path, **changes), sink)).startswith(words)
 
 
+def test_an_endpoint_gets_a_test_event_if_that_is_wanted(tmp_path):
+    sink = WebhookSink()
+
+    found = check(hook(sink, tmp_path), sink, write=True)
+
+    assert states(found)["ping"] is OK
+    [call] = sink.calls
+    assert call.signed
+    assert call.event["type"].endswith("test")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (401, "ping: the receiver refuses our signature"),
+        (404, "ping: there is nobody for POST at this path"),
+        (410, "ping: the receiver says that the endpoint is gone"),
+        ((302, {"Location": "/elsewhere"}), "ping: the receiver sends us elsewhere"),
+        (500, "ping: the receiver did not accept the test event"),
+    ],
+)
+def test_why_a_test_event_is_not_accepted_is_said(tmp_path, answer, words):
+    sink = WebhookSink(answer)
+
+    assert failure(check(hook(sink, tmp_path), sink, write=True)).startswith(words)
+
+
+def test_every_endpoint_is_checked_under_its_own_name(tmp_path):
+    sink = WebhookSink()
+
+    def make():
+        first = hook(sink, tmp_path)().webhook
+        second = hook(sink, tmp_path, allow=())().webhook
+        return NotifierSettings(webhook=first, webhooks={"pager": second})
+
+    found = check(make, sink)
+
+    assert [(f.channel, f.step) for f in found if f.state is FAILS] == [("webhook-pager", "address")]
+    assert [f.step for f in found if f.channel == "webhook" and f.state is OK] == [
+        "secret",
+        "name",
+        "address",
+        "connect",
+    ]
+
+
 def test_an_endpoint_without_tls_where_it_should_be_is_said(tmp_path):
     sink = WebhookSink()
 

@@ -7,6 +7,8 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
+from msgspec.structs import replace
+
 from missedcall_common.kafka.settings import PREFIX, KafkaSettings
 from missedcall_common.runtime.settings import from_environment
 from missedcall_notifier.settings import NotifierSettings
@@ -44,6 +46,7 @@ def run(settings: NotifierSettings, wish: Wish, environment: Mapping[str, str]) 
     kafka = None
     if environment.get(f"{PREFIX}BOOTSTRAP"):
         kafka = from_environment(KafkaSettings, environment, PREFIX)
+        kafka = replace(kafka, channels=settings.channels or kafka.channels)
     states: list[State] = []
 
     def say(finding: Finding) -> None:

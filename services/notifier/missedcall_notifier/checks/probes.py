@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from missedcall_common.runtime.settings import SettingsError, read_secret
-from missedcall_notifier.app import ways_of
+from missedcall_notifier.app import notices_of, ways_of
 from missedcall_notifier.channels.egress import is_allowed
 from missedcall_notifier.channels.port import Channel
 from missedcall_notifier.channels.signature import read_secrets
@@ -60,13 +60,15 @@ async def check_channels(settings: NotifierSettings, wish: Wish) -> AsyncIterato
         yield finding
     clock = SystemClock()
     for name in settings.channels:
+        kind = "webhook" if name in settings.endpoints else name
         try:
             [way] = ways_of(_only(settings, name), clock)
         except SettingsError as error:
-            yield Finding(name, STEPS[name][0], State.FAILS, str(error))
+            words = str(error).replace("\n", "; ")
+            yield Finding(name, STEPS[kind][0], State.FAILS, words, "install it, or mend the setting")
             continue
         try:
-            async for finding in CHECKS[name](way.channel, settings, wish, clock):
+            async for finding in CHECKS[kind](way.channel, settings, wish, clock):
                 yield finding
         finally:
             await way.channel.close()
@@ -170,19 +172,19 @@ async def _items(
 
 
 async def _webhook(channel: Any, settings: NotifierSettings, wish: Wish, _: Clock) -> AsyncIterator[Finding]:
-    hook = settings.webhook
+    hook, name = settings.endpoints[channel.name], channel.name
     steps = STEPS["webhook"][:-1]
     if urlsplit(hook.url).scheme == "http":
         steps = tuple(step for step in steps if step != "tls")
     cause = await _reach(hook)
-    for finding in tell("webhook", steps, cause):
+    for finding in tell("webhook", steps, cause, name):
         yield finding
     if cause or not wish.write:
-        for finding in untested("webhook", ("ping",), "connect comes first" if cause else ASK_PING):
+        for finding in untested(name, ("ping",), "connect comes first" if cause else ASK_PING):
             yield finding
         return
     cause = _cause(await channel.ping())
-    for finding in tell("webhook", ("ping",), f"ping {cause}" if cause else ""):
+    for finding in tell("webhook", ("ping",), f"ping {cause}" if cause else "", name):
         yield finding
 
 
@@ -234,6 +236,14 @@ def _files(settings: NotifierSettings) -> Iterator[Finding]:
             yield Finding("people", step, State.FAILS, str(error).replace("\n", "; "), "mend the file")
         else:
             yield Finding("people", step, State.OK)
+    if people.templates_folder:
+        try:
+            notices_of(settings)
+        except SettingsError as error:
+            words = str(error).replace("\n", "; ")
+            yield Finding("people", "templates", State.FAILS, words, "mend the templates")
+        else:
+            yield Finding("people", "templates", State.OK)
 
 
 CHECKS = {"smtp": _smtp, "ews": _ews, "graph": _graph, "webhook": _webhook}
@@ -241,17 +251,14 @@ CHECKS = {"smtp": _smtp, "ews": _ews, "graph": _graph, "webhook": _webhook}
 
 def _only(settings: NotifierSettings, name: str) -> NotifierSettings:
     """Return the settings with one channel on, which takes away what it has written."""
-    off = {
-        "smtp": SmtpSettings(),
-        "ews": EwsSettings(),
-        "graph": GraphSettings(),
-        "webhook": WebhookSettings(),
-    }
-    alone = replace(settings, **{other: nothing for other, nothing in off.items() if other != name})
+    hook = settings.endpoints.get(name, WebhookSettings())
     return replace(
-        alone,
-        ews=replace(alone.ews, retracted="remove"),
-        graph=replace(alone.graph, retracted="remove"),
+        settings,
+        smtp=settings.smtp if name == "smtp" else SmtpSettings(),
+        ews=replace(settings.ews, retracted="remove") if name == "ews" else EwsSettings(),
+        graph=replace(settings.graph, retracted="remove") if name == "graph" else GraphSettings(),
+        webhook=hook,
+        webhooks={},
     )
 
 
