@@ -114,7 +114,7 @@ sbom: setup  ## write what is in each image to build/sbom, as CycloneDX
 	for service in $(SERVICES); do $(BIN)/python tools/sbom.py $$service > build/sbom/$$service.cdx.json || exit 1; done
 
 .PHONY: lab
-lab:  ## install Kamailio, SIPp, baresip, tcpdump and OpenLDAP for the tests (Debian, root; LAB=no: not)
+lab:  ## install the SIP, mail and LDAP programs of the tests (Debian, root; LAB=no: not)
 	@sh tests/e2e/lab/install.sh
 
 .PHONY: lint

@@ -82,6 +82,7 @@ SHELLS = frozenset(
         "missedcall_notifier.channels.threads",
         "missedcall_notifier.channels.exchange",
         "missedcall_notifier.channels.exchange_wire",
+        "missedcall_notifier.channels.oauth",
         "missedcall_notifier.channels.smtp",
         "missedcall_notifier.channels.trust",
         "missedcall_notifier.channels.webhook",

@@ -1,4 +1,7 @@
-"""A notifier in a process of its own, to be killed: `python -m support.notify_process JOURNAL SMTP_PORT FACTS`."""
+"""A notifier in a process of its own, to be killed.
+
+`python -m support.notify_process JOURNAL SMTP_PORT FACTS [CA_FILE PASSWORD_FILE]`: with both by STARTTLS and login.
+"""
 
 import asyncio
 import sys
@@ -29,15 +32,18 @@ class NearClock:
         await self._clock.wait(event, None if until is None else until + self._behind)
 
 
-async def main(journal_path: str, port: str, count: str) -> None:
+async def main(journal_path: str, port: str, count: str, ca_file: str = "", password_file: str = "") -> None:
     smtp = SmtpSettings(
         host="127.0.0.1",
         port=int(port),
-        security="none",
+        security="starttls" if ca_file else "none",
+        ca_file=ca_file,
+        username="notifier" if password_file else "",
+        password_file=password_file,
         helo_name="localhost",
         sender="missed-calls@example.com",
         always=("bob@example.com",),
-        retry=RetryPolicy(first_s=0.05, longest_s=0.2),
+        retry=RetryPolicy(first_s=0.05, longest_s=0.2, uncertain_attempts=1000),
     )
     facts = MemoryFacts(make_fact(f"fact-{n}") for n in range(int(count)))
     async with SqliteJournal(Path(journal_path)) as journal:

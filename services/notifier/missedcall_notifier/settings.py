@@ -56,10 +56,18 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """`starttls` and `tls` are never given up for a relay that does not offer them (RFC 8314)."""
     ca_file: str = ""
     """PEM: who may have signed the relay's certificate; empty: the system's."""
+    auth: Literal["password", "oauth"] = "password"
+    """`oauth`: the relay is shown a token (OAUTHBEARER, RFC 7628, or XOAUTH2) that an authority gives us."""
     username: str = ""
-    """Empty: no login."""
+    """Empty: no login. With `oauth` the mailbox that sends."""
     password_file: str = ""
-    """Holds the password, a line end after it is ignored."""
+    """Holds the password, with `oauth` the client secret; a line end after it is ignored."""
+    client_id: str = ""
+    """With `oauth`: the application that is known to the authority."""
+    token_url: str = ""
+    """With `oauth`: where tokens are asked for (RFC 6749 s.4.4)."""
+    scope: str = ""
+    """With `oauth`: `https://outlook.office365.com/.default` for Exchange Online."""
     helo_name: str = ""
     """Name in EHLO (RFC 5321 s.4.1.4); empty: this machine's."""
     timeout_s: Seconds = 60.0
@@ -388,6 +396,15 @@ def _smtp_problems(smtp: SmtpSettings, people: PeopleSettings) -> Iterator[Probl
         yield Problem(
             "smtp.password_file", smtp.password_file, "expected together with smtp.username, or neither"
         )
+    if smtp.auth == "oauth":
+        for key in ("username", "client_id", "scope"):
+            if not getattr(smtp, key):
+                yield Problem(f"smtp.{key}", "", 'expected with smtp.auth = "oauth"')
+        yield from _url_problems(
+            "smtp", "token_url", smtp.token_url, insecure_http=_is_loopback_url(smtp.token_url)
+        )
+    elif smtp.client_id or smtp.token_url or smtp.scope:
+        yield Problem("smtp.auth", "password", "expected oauth beside client_id, token_url and scope")
     if smtp.username and smtp.security == "none" and not _is_loopback(smtp.host):
         yield Problem(
             "smtp.security", "none", "expected starttls or tls: a login would cross the network in clear"
@@ -490,6 +507,13 @@ def _is_exchange_online(url: str) -> bool:
     except ValueError:
         return False
     return host.endswith((".office365.com", ".office.com", ".outlook.com"))
+
+
+def _is_loopback_url(url: str) -> bool:
+    try:
+        return _is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

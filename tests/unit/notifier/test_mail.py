@@ -1,3 +1,4 @@
+import base64
 import email
 import email.policy
 import re
@@ -31,6 +32,7 @@ HEADERS = [
     "X-Missed-Call-Fact",
     "X-Missed-Call-Reason",
 ]
+THREAD = ["References", "Thread-Topic", "Thread-Index"]
 ALL = ("L", "M", "N", "P", "S", "Z", "C")
 HOSTILE = st.text(alphabet=st.characters(categories=ALL), max_size=200)
 
@@ -45,7 +47,7 @@ def parsed(raw):
 
 
 def test_the_headers_are_these_and_no_others():
-    assert parsed(written(make_fact())).keys() == HEADERS
+    assert parsed(written(make_fact())).keys() == HEADERS + THREAD
 
 
 def test_a_mail_program_reads_what_we_wrote():
@@ -84,7 +86,11 @@ def test_a_correction_stands_below_the_notice_it_corrects():
 
     message = parsed(written(correction))
 
-    assert message["In-Reply-To"] == message["References"] == message_id(notice, "example.com")
+    assert message["In-Reply-To"] == message_id(notice, "example.com")
+    assert message["References"].split() == [
+        parsed(written(notice))["References"],
+        message_id(notice, "example.com"),
+    ]
     assert message["Message-ID"] != message_id(notice, "example.com")
 
 
@@ -163,11 +169,43 @@ def test_nothing_from_the_wire_adds_or_breaks_a_header(name, number, uri, callee
     raw = written(make_fact(fact_id, caller=caller, callee=callee))
     head, _, body = raw.partition(b"\r\n\r\n")
 
-    assert [line.split(b":")[0].decode() for line in re.split(rb"\r\n(?! )", head)] == HEADERS
-    assert parsed(raw).keys() == HEADERS
+    names = [line.split(b":")[0].decode() for line in re.split(rb"\r\n(?! )", head)]
+    assert names in (HEADERS, HEADERS + THREAD)
+    assert parsed(raw).keys() == names
     assert "\n" not in parsed(raw)["Subject"]
     for part in (head, body):
         assert b"\r" not in part.replace(b"\r\n", b"")
         assert b"\n" not in part.replace(b"\r\n", b"")
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= LINE_LIMIT
+
+
+def conversation(fact):
+    message = parsed(written(fact))
+    return tuple(message[name] for name in THREAD)
+
+
+def test_calls_of_one_caller_to_one_callee_are_one_conversation():
+    assert conversation(make_fact("fact-1")) == conversation(make_fact("fact-2"))
+    assert conversation(make_fact())[1:] == conversation(make_retraction(make_fact()))[1:]
+
+
+def test_another_caller_or_callee_is_another_conversation():
+    others = [make_fact(callee="sip:eve@example.com"), make_fact(caller=Party(uri="sip:eve@example.net"))]
+
+    found = {conversation(fact) for fact in (make_fact(), *others)}
+
+    assert len(found) == 3
+
+
+def test_an_anonymous_caller_joins_no_conversation():
+    assert conversation(make_fact(caller=Party(anonymous=True, number="+4930123"))) == (None, None, None)
+
+
+def test_the_index_is_as_outlook_reads_it():
+    # MS-OXOMSG 2.2.1.3: one reserved byte, five of a time, sixteen of an id
+    raw = base64.b64decode(conversation(make_fact())[2])
+
+    assert len(raw) == 22
+    assert raw[0] == 1
+    assert 2019 <= 1601 + int.from_bytes(raw[1:6] + b"\0\0\0") / 1e7 / 86400 / 365.25 <= 2021

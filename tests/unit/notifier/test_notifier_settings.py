@@ -317,3 +317,35 @@ def test_what_is_wrong_with_a_further_endpoint_is_named_by_its_table(text, key):
 
 def test_the_secrets_of_further_endpoints_are_beside_the_configuration_too():
     assert near(read(GOOD), Path("/etc/mc")).webhooks["crm"].secret_file == "/etc/mc/crm.secret"
+
+
+OAUTH = """[smtp]
+host = "m"
+sender = "a@b.example"
+always = ["a@b.example"]
+auth = "oauth"
+username = "a@b.example"
+password_file = "f"
+client_id = "c"
+token_url = "https://x/token"
+scope = "s"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("", None),
+        ('client_id = ""', "smtp.client_id"),
+        ('scope = ""', "smtp.scope"),
+        ('token_url = "http://x/token"', "smtp.token_url"),
+        ('token_url = "http://127.0.0.1:1/token"', None),
+        ('auth = "password"', "smtp.auth"),
+        ('security = "none"', "smtp.security"),
+    ],
+)
+def test_a_token_for_a_relay_needs_all_of_its_settings(line, key):
+    name = line.partition(" =")[0]
+    kept = "\n".join(given for given in OAUTH.splitlines() if not line or not given.startswith(f"{name} "))
+
+    assert [found for found, _ in wrong(f"{kept}\n{line}")] == ([key] if key else [])

@@ -22,6 +22,7 @@ from missedcall_notifier.settings import SmtpSettings
 from missedcall_schemas.records import MissedCall
 
 from .port import UnrenderableError
+from .thread import thread_headers
 
 ENCODED_WORD_BYTES = 45
 """Bytes of text in one encoded word: 60 characters of base64, below the 75 of RFC 2047 s.2."""
@@ -70,9 +71,10 @@ def write(delivery: Delivery, settings: SmtpSettings, notices: Notices) -> bytes
     caller = notices.caller(delivery)
     if caller.known and is_mail_address(caller.mailbox):
         headers.append(("Reply-To", f"<{caller.mailbox}>"))
-    if fact.state == "retracted":
-        earlier = message_id(fact, settings.actual_domain, fact.revision - 1)
-        headers += [("In-Reply-To", earlier), ("References", earlier)]  # RFC 5322 s.3.6.4
+    retracted = fact.state == "retracted"
+    earlier = message_id(fact, settings.actual_domain, fact.revision - 1) if retracted else ""
+    for name, value in thread_headers(fact, settings.actual_domain, earlier):
+        headers.append((name, unstructured(value) if name == "Thread-Topic" else value))
     return b"".join(_line(name, value) for name, value in headers) + b"\r\n" + _body(notice, boundary)
 
 

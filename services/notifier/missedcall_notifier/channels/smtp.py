@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
+import aiohttp
 import aiosmtplib
 
 from missedcall_common.runtime.settings import read_secret
@@ -24,6 +25,7 @@ from missedcall_notifier.notices import Notices
 from missedcall_notifier.settings import SmtpSettings
 
 from .mail import write
+from .oauth import ClientCredentials, TokenError, oauthbearer, xoauth2
 from .trust import Trust
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")  # RFC 3463
@@ -93,6 +95,13 @@ class SmtpChannel:
         self._notices = notices
         self._helo_name = settings.helo_name or None
         self._trust = Trust(settings.ca_file)
+        self._tokens = ClientCredentials(
+            settings.token_url,
+            settings.client_id,
+            settings.password_file,
+            settings.scope,
+            settings.timeout_s,
+        )
 
     def render(self, delivery: Delivery) -> bytes:
         """Return the Internet message.
@@ -104,7 +113,7 @@ class SmtpChannel:
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
         """Make one attempt over a connection of its own."""
-        report = await self._attempt(delivery.recipient, content)
+        report = await self._attempt(delivery, content)
         self._trust.heard(report)
         return report
 
@@ -131,12 +140,12 @@ class SmtpChannel:
     async def close(self) -> None:
         """Do nothing: every attempt closes its own connection."""
 
-    async def _attempt(self, recipient: str, content: bytes) -> Report:
+    async def _attempt(self, delivery: Delivery, content: bytes) -> Report:
         session = _Session()
         try:
             with _told_apart(session):
                 async with self._logged_in(session) as client:
-                    return await self._transfer(client, session, recipient, content)
+                    return await self._transfer(client, session, delivery, content)
         except _AttemptError as error:
             return error.report
 
@@ -165,21 +174,33 @@ class SmtpChannel:
                 await client.ehlo()
             if settings.username:
                 session.phase = Phase.LOGIN
-                password = await asyncio.to_thread(
-                    read_secret, Path(settings.password_file), "smtp.password_file"
-                )
-                await _log_in(client, settings.username, password)
+                await self._log_in(client)
             yield client
         finally:
             _part(client)
 
+    async def _log_in(self, client: aiosmtplib.SMTP) -> None:
+        settings = self._settings
+        if settings.auth == "oauth":
+            token = await self._tokens.get(await self._trust.context())
+            try:
+                await _show_token(client, settings.username, token)
+            except aiosmtplib.SMTPAuthenticationError:
+                self._tokens.refused()
+                raise
+        else:
+            file = Path(settings.password_file)
+            password = await asyncio.to_thread(read_secret, file, "smtp.password_file")
+            await _log_in(client, settings.username, password)
+
     async def _transfer(
-        self, client: aiosmtplib.SMTP, session: "_Session", recipient: str, content: bytes
+        self, client: aiosmtplib.SMTP, session: "_Session", delivery: Delivery, content: bytes
     ) -> Sent:
+        mail_options, rcpt_options = _dsn(client, delivery.delivery_id)
         session.phase = Phase.MAIL
-        await client.mail(self._settings.sender)
+        await client.mail(self._settings.sender, options=mail_options)
         session.phase = Phase.RCPT
-        await client.rcpt(recipient)
+        await client.rcpt(delivery.recipient, options=rcpt_options)
         session.phase = Phase.DATA
         answer = await client.execute_command(b"DATA")
         if answer.code != 354:
@@ -204,6 +225,31 @@ async def _log_in(client: aiosmtplib.SMTP, username: str, password: str) -> None
             await log_in(username, password)
             return
     raise aiosmtplib.SMTPNotSupported("none of the relay's mechanisms is one of ours")
+
+
+async def _show_token(client: aiosmtplib.SMTP, username: str, token: str) -> None:
+    """Try one mechanism, once; the standard's before Google's."""
+    ways = {"oauthbearer": (oauthbearer, b"AQ=="), "xoauth2": (xoauth2, b"")}
+    for name, (argument, after_refusal) in ways.items():
+        if name in client.server_auth_methods:
+            answer = await client.execute_command(b"AUTH", name.upper().encode(), argument(username, token))
+            if answer.code == 334:  # why not, in JSON; the refusal itself comes after our answer (s.3.2.3)
+                answer = await client.execute_command(after_refusal)
+            if answer.code != 235:
+                raise aiosmtplib.SMTPAuthenticationError(answer.code, answer.message)
+            return
+    raise aiosmtplib.SMTPNotSupported("the relay takes no tokens")
+
+
+def _dsn(client: aiosmtplib.SMTP, delivery_id: str) -> tuple[list[str], list[str]]:
+    """Return what is said to a relay that knows delivery status notifications (RFC 3461).
+
+    A failure is told to `sender` (s.4.1), under our id (s.4.4), with the headers and not the call (s.4.3). A delay
+    is not told: the notice has lost its use by then, and an outage would fill the mailbox.
+    """
+    if not client.supports_extension("dsn"):
+        return [], []
+    return ["RET=HDRS", f"ENVID={delivery_id}"], ["NOTIFY=FAILURE"]
 
 
 def _part(client: aiosmtplib.SMTP) -> None:
@@ -242,7 +288,10 @@ def _told_apart(session: _Session) -> Iterator[None]:
         found = _ENHANCED.match(error.message)
         detail = f"{session.phase} {error.code} {found[1] if found else ''}".rstrip()
         raise _AttemptError(classify(session.phase, error.code, error.message), detail) from error
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+    except TokenError as error:
+        raise _AttemptError(Failure.CHANNEL_DOWN, f"{session.phase} {error}") from error
+    except (aiosmtplib.SMTPException, aiohttp.ClientError, OSError, ValueError) as error:
+        # ClientError: the authority that gives tokens cannot be reached
         # ValueError: the password file is not there or empty, or the library does not take a setting
         raise _AttemptError(_without_answer(session.phase), f"{session.phase} {_kind(error)}") from error
 
