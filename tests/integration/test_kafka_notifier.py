@@ -1,7 +1,10 @@
 """`python -m missedcall_notifier` on a real Kafka, with a receiver on loopback."""
 
 import asyncio
+import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -44,6 +47,9 @@ class World:
     async def until(self, count):
         """Wait until so many deliveries have come."""
         await turns_until(lambda: len(self.names) >= count, within_s=40, every_s=0.01)
+
+    async def until_calls(self, count):
+        await turns_until(lambda: len(self.sink.calls) >= count, within_s=40, every_s=0.01)
 
     @property
     def names(self):
@@ -211,3 +217,41 @@ def test_one_channel_is_needed(settings, said):
 
     with pytest.raises(SettingsError, match=said):
         load({"MISSEDCALL_KAFKA_BOOTSTRAP": "h:1", **settings})
+
+
+def test_what_was_given_up_is_redriven_under_its_id_and_once(kafka, tmp_path):
+    def redrive(world, *more):
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "missedcall_embedded", "redrive"),
+                *("--bootstrap", world.env["MISSEDCALL_KAFKA_BOOTSTRAP"], *more),
+            ],
+            env={"PATH": os.environ["PATH"]}
+            | {name: value for name, value in world.env.items() if name.startswith("MISSEDCALL_KAFKA_")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    async def main():
+        async with World(kafka, tmp_path, 410) as world, world.worker() as process:
+            await world.write(1)
+            await counted(process, "notices.dead", 1)
+            said = [
+                await asyncio.to_thread(redrive, world, *more)
+                for more in ([], ["--channel", "smtp"], ["--execute"])
+            ]
+            await world.until_calls(2)
+            await counted(process, "notices.sent", 1)
+            said.append(await asyncio.to_thread(redrive, world, "--execute"))
+            await process.terminate()
+            return world.names, said
+
+    names, said = asyncio.run(main())
+    assert [one.stdout.splitlines()[-1] for one in said] == [
+        "dead=1 redriven=0",
+        "dead=0 redriven=0",
+        "dead=1 redriven=1",
+        "dead=0 redriven=0",
+    ], said
+    assert (len(names), names.total()) == (1, 2)

@@ -46,6 +46,18 @@ CHECK_EPILOG = """\
 One line for each step: ok, fails or not tested, and what to do next.
 
 exit status: 0 nothing fails; 1 something does; 2 the configuration cannot be used"""
+REDRIVE = """\
+Shows the notices that were given up, and with --execute lets them be tried again: each under the id that it had, so
+that a target which has it already knows it, and with its whole patience before it. Without --bootstrap it is those
+in the file of the pipeline on this machine, which may be running; with it, those of the notifiers on Kafka
+(MISSEDCALL_KAFKA_* say how topics are named, and how to log on)."""
+REDRIVE_EPILOG = """\
+A notice of a call that turned out to have been taken stays where it is. Running it twice does nothing twice.
+
+The last line is for programs:
+  dead=3 redriven=3
+
+exit status: 0 done; 2 it cannot be done, standard error tells why"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,6 +199,36 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also write a test item and take it away again, and send webhooks a signed test event",
     )
+
+    redrive = commands.add_parser(
+        "redrive",
+        help="try notices again that were given up, under the same id",
+        description=REDRIVE,
+        epilog=REDRIVE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    where = redrive.add_mutually_exclusive_group()
+    where.add_argument("--config", type=Path, metavar="FILE", help="the pipeline on this machine: its TOML")
+    where.add_argument("--bootstrap", metavar="HOST:PORT,...", help="the notifiers on Kafka: its brokers")
+    redrive.add_argument(
+        "--channel", action="append", default=[], metavar="NAME", help="smtp, ews, webhook ..."
+    )
+    redrive.add_argument(
+        "--failure", action="append", default=[], metavar="NAME", help="permanent-recipient, transient ..."
+    )
+    redrive.add_argument(
+        "--since",
+        default="",
+        metavar="WHEN",
+        help="given up since then: 90m, 12h, 3d, or a date and time (UTC)",
+    )
+    redrive.add_argument(
+        "--delivery", action="append", default=[], metavar="ID", help="this one; may be given several times"
+    )
+    how = redrive.add_mutually_exclusive_group()
+    how.add_argument("--plan", action="store_true", help="only show what would be done (default)")
+    how.add_argument("--execute", action="store_true", help="do it")
 
     commands.add_parser(
         "demo",

@@ -6,6 +6,7 @@ Rule 2: `run` returns after `stop`, or raises when the journal or the source fai
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ class Notifier:
         people: PeopleSource | None = None,
         observe: Observer = say_nothing,
         ways: Sequence[Way] | None = None,
+        claim_s: float = math.inf,
     ) -> None:
         """Put the parts together; nothing is opened or read yet.
 
@@ -57,6 +59,7 @@ class Notifier:
             people: who people are; None: what the files of the settings say, followed while we run.
             observe: told of every change of a delivery, after it is durable; must not block or raise.
             ways: channels other than those of the settings.
+            claim_s: an attempt is not made so long after it was claimed: where another process could have it.
 
         Raises:
             SettingsError: the settings contradict themselves, or a file that they name is wrong.
@@ -78,6 +81,7 @@ class Notifier:
                 observe=observe,
                 max_waiting=settings.max_waiting,
                 stop_s=settings.stop_s,
+                claim_s=claim_s,
             )
             for way in ways
         ]

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from .claim import claim
-from .delivery import ENDED, OPEN, Delivery, decode, encode, interrupted
+from .delivery import ENDED, OPEN, Delivery, correction_of, decode, encode, interrupted, redriven
 from .failure import Failure
 from .journal import ONLY, StaleDeliveryError
+from .redrive import Selection
 
 T = TypeVar("T")
 
@@ -268,6 +269,31 @@ class SqliteJournal:
                 db.execute("ROLLBACK")
             raise
         return results
+
+
+def redrive_file(path: Path, selection: Selection, now: float, *, execute: bool) -> list[Delivery]:
+    """Return the dead deliveries of a file that are meant, as they were; with `execute` they live again.
+
+    The pipeline may be at work on the file: it finds them within half a minute.
+
+    Raises:
+        sqlite3.Error: the file is none of ours, or cannot be written.
+    """
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+    )
+    try:
+        db.execute("BEGIN IMMEDIATE" if execute else "BEGIN")
+        rows = db.execute("SELECT value FROM notify_journal WHERE state = 'dead' ORDER BY ended, delivery_id")
+        dead = [one for one in (decode(value) for (value,) in rows.fetchall()) if selection.means(one)]
+        dead = [one for one in dead if _find(db, correction_of(one)) is None]
+        if execute:
+            for one in dead:
+                _replace(db, one, redriven(one, now))
+        db.execute("COMMIT")
+    finally:
+        db.close()
+    return dead
 
 
 def _row(delivery: Delivery) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ Rule 3: a lane sleeps until the earliest of: the next delivery is due, the break
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -16,8 +17,9 @@ from typing import NamedTuple
 from .breaker import GONE, Breaker, after
 from .channels.port import Channel
 from .clock import Clock
-from .delivery import Delivery, State
+from .delivery import Delivery, State, settle
 from .events import log_breaker, log_delivery
+from .failure import Failed, Failure
 from .journal import Journal, StaleDeliveryError
 from .people.port import FixedPeople, PeopleSource
 from .reader import Defaults
@@ -34,6 +36,9 @@ FULL_WAIT_S = 1.0
 """How often a full journal is asked whether there is room; facts that a gone channel does not want stay where they
 are, too. Less: questions during an outage, answered no. More:
 intake starts that much after there is room; by then attempts have a full journal to work on."""
+
+LATE = Failed(Failure.CHANNEL_DOWN, "claimed too long ago")
+"""Nobody is to blame, so nothing is used up; not for the breaker."""
 
 Observer = Callable[[Delivery], None]
 """Told of every change after it is durable."""
@@ -70,6 +75,7 @@ class Lane:
         observe: Observer = say_nothing,
         max_waiting: int,
         stop_s: float,
+        claim_s: float = math.inf,
     ) -> None:
         self.name = way.channel.name
         self.breaker = Breaker()
@@ -84,6 +90,7 @@ class Lane:
         self._observe = observe
         self._max_waiting = max_waiting
         self._stop_s = stop_s
+        self._claim_s = claim_s
         self._deliver = chain(
             unless_reported(render(way.channel)),
             unless_reported(send(way.channel)),
@@ -191,6 +198,12 @@ class Lane:
 
     async def _attempt(self, delivery: Delivery) -> None:
         with suppress(StaleDeliveryError):  # another owner has it, and its outcome counts
+            if (now := self._clock.now()) - delivery.changed_at > self._claim_s:
+                # We stood still, or the journal did: another owner may be about to send it. Nothing was sent.
+                late = settle(delivery, LATE, self._way.policy, now)
+                await self._journal.record(delivery, late)
+                self._changed(late)
+                return
             job = await self._deliver(Job(delivery))
             self._heard(job)
             self._changed(job.delivery)

@@ -437,3 +437,27 @@ def test_a_notice_that_cannot_be_delivered_dies_at_the_end_of_its_life():
     age_s, failure = asyncio.run(main())
     assert 3600 <= age_s < 3700
     assert failure is Failure.TRANSIENT
+
+
+def test_an_attempt_that_was_claimed_too_long_ago_is_not_made_and_uses_up_nothing():
+    class Slow(MemoryJournal):
+        pause_s = 9.0
+
+        async def claim(self, channel, **how):
+            claimed = await super().claim(channel, **how)
+            if claimed:
+                world.clock.advance(self.pause_s)
+                self.pause_s = 0.0
+            return claimed
+
+    async def main():
+        async with world.running() as lane:
+            [sent] = await world.log.until(State.SENT)
+            return sent, lane.breaker.closed
+
+    world = World(facts=[make_fact()], journal=Slow(), claim_s=5.0)
+    sent, closed = asyncio.run(main())
+    assert [d.state for d in world.log.seen] == [
+        State.PENDING, State.ATTEMPT, State.RETRY, State.ATTEMPT, State.SENT,
+    ]  # fmt: skip
+    assert (sent.attempts, closed, len(world.channel.sent)) == (1, True, 1)

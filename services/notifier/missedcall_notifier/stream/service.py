@@ -52,7 +52,14 @@ class Service:
         clock = SystemClock()
         self._partitions = KafkaPartitions(settings, clock)
         ways = [way for way in ways_of(settings.notify, clock) if way.channel.name == settings.channel]
-        self._notifier = Notifier(settings.notify, self._partitions, self._partitions, clock, ways=ways)
+        self._notifier = Notifier(
+            settings.notify,
+            self._partitions,
+            self._partitions,
+            clock,
+            ways=ways,
+            claim_s=settings.session_s / 2,
+        )
         self._health = Health(settings.health, live=self._live, ready=self._ready)
         self._stopping = asyncio.Event()
         self._working = False
