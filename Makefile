@@ -44,6 +44,10 @@ chaos-one: setup  ## kill -9 the pipeline of one machine under load, KILLS times
 chaos: setup  ## the services on a Kafka of three nodes, everything killed under load (CALLS=100000 SECONDS=600 SEED=1 NODES=3)
 	$(BIN)/python tests/chaos/run_kafka.py --calls $(or $(CALLS),100000) --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1) --nodes $(or $(NODES),3)
 
+.PHONY: chaos-notify
+chaos-notify: setup  ## the same for notifiers, whose targets fail, too (FACTS=3000 SECONDS=300 SEED=1 NODES=1)
+	$(BIN)/python -W ignore tests/chaos/run_notify.py --facts $(or $(FACTS),3000) --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
+
 .PHONY: chaos-stock
 chaos-stock: setup  ## its negative control: what Faust's own guarantees make of it; fails if they hold
 	$(BIN)/python tests/chaos/run_kafka.py --stock at_least_once --calls $(or $(CALLS),10000) --seconds $(or $(SECONDS),100) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)

@@ -32,8 +32,6 @@ from missedcall_notifier.stream.writer import read
 
 PLACES = 3
 """Workers of a channel at most."""
-NAMED = 1
-"""Of them with a name of their own in the group (static membership)."""
 SESSION_S = 6.0
 """The least that Kafka takes as it comes."""
 LOOK_S = 0.25
@@ -46,8 +44,10 @@ class Run(Struct, frozen=True, kw_only=True):
     seconds: float
     seed: int
     channels: tuple[str, ...] = ("webhook", "smtp", "ews")
+    named: int = 1
+    """Workers of a channel with a name of their own in the group (static membership)."""
     partitions: int = 6
-    every_s: tuple[float, float] = (1.0, 4.0)
+    every_s: tuple[float, float] = (1.0, 5.0)
     """Between two things that happen."""
     crash: float = 0.002
     """Chance of a worker to end itself, at each step of a transaction or an attempt."""
@@ -212,7 +212,7 @@ class Chaos:
             "CHAOS_CRASH": str(crash),
             "CHAOS_TAKE_OVER": str(0.0 if self._calm else self._run.take_over),
         }
-        if number < NAMED:
+        if number < self._run.named:
             environment["MISSEDCALL_WORKER"] = f"{name}-{number}"
         return NotifierProcess(environment, CRASHING)
 
@@ -252,11 +252,11 @@ class Chaos:
         while True:
             for kind in self._chance.sample(kinds, len(kinds)):
                 await asyncio.sleep(self._chance.uniform(*self._run.every_s))
-                for name in self._run.channels:
-                    if kind(self._workers[name]):
-                        what = kind.__name__.strip("_")
-                        self._happened[what] += 1
-                        self._say(f"{what} {name}")
+                name = self._chance.choice(self._run.channels)
+                if kind(self._workers[name]):
+                    what = kind.__name__.strip("_")
+                    self._happened[what] += 1
+                    self._say(f"{what} {name}")
 
     def _awake(self, places: list[Kept]) -> list[Kept]:
         return [kept for kept in places if kept.process is not None and not kept.frozen]
