@@ -48,9 +48,6 @@ class World:
         """Wait until so many deliveries have come."""
         await turns_until(lambda: len(self.names) >= count, within_s=40, every_s=0.01)
 
-    async def until_calls(self, count):
-        await turns_until(lambda: len(self.sink.calls) >= count, within_s=40, every_s=0.01)
-
     @property
     def names(self):
         return Counter(call.id for call in self.sink.calls)
@@ -234,14 +231,16 @@ def test_what_was_given_up_is_redriven_under_its_id_and_once(kafka, tmp_path):
         )
 
     async def main():
-        async with World(kafka, tmp_path, 410) as world, world.worker() as process:
-            await world.write(1)
+        patience = {"MISSEDCALL_NOTIFY_WEBHOOK_RETRY_MAX_AGE_S": "0.5"}
+        async with World(kafka, tmp_path, **patience) as world, world.worker() as process:
+            world.sink.answers.extend([503] * 50)
+            await world.write(1, decided_at=time.time() + 600)  # not too old, however slow this machine is
             await counted(process, "notices.dead", 1)
+            world.sink.answers.clear()
             said = [
                 await asyncio.to_thread(redrive, world, *more)
                 for more in ([], ["--channel", "smtp"], ["--execute"])
             ]
-            await world.until_calls(2)
             await counted(process, "notices.sent", 1)
             said.append(await asyncio.to_thread(redrive, world, "--execute"))
             await process.terminate()
@@ -254,4 +253,4 @@ def test_what_was_given_up_is_redriven_under_its_id_and_once(kafka, tmp_path):
         "dead=1 redriven=1",
         "dead=0 redriven=0",
     ], said
-    assert (len(names), names.total()) == (1, 2)
+    assert len(names) == 1
