@@ -76,7 +76,7 @@ def test_python_m_is_the_same_command():
         ("send", "x.pcap", "--to", "udp://127.0.0.1:9060", "--rate", "5", "--speed", "2"),
         ("demo", "x.pcap"),
         ("audit", "--boot", "127.0.0.1:9092"),
-        ("redrive",),
+        ("redrive", "--plan", "--execute"),
     ],
 )
 def test_bad_usage_is_exit_2_and_said_on_standard_error(words, capsys):
