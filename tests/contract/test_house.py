@@ -99,6 +99,8 @@ SHELLS = frozenset(
         "missedcall_notifier.stages",
         "missedcall_notifier.stream.membership",
         "missedcall_notifier.stream.partitions",
+        "missedcall_notifier.stream.people",
+        "missedcall_notifier.stream.publish",
         "missedcall_notifier.stream.redrive_topics",
         "missedcall_notifier.stream.requests",
         "missedcall_notifier.stream.service",

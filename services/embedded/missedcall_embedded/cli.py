@@ -284,6 +284,17 @@ def _takes_directories(parser: argparse.ArgumentParser) -> None:
         "check", help="read directories and preferences as the notifier does", allow_abbrev=False
     )
     check.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    publish = works.add_parser(
+        "publish",
+        help="write what differs in the file to the topic `directory`; for cron",
+        description="Writes persons that are new or different in the file, and deletes those that are gone. "
+        "MISSEDCALL_KAFKA_* say where Kafka is and how the topics are named.",
+        allow_abbrev=False,
+    )
+    publish.add_argument("file", type=Path, metavar="FILE")
+    publish.add_argument(
+        "--force", action="store_true", help="also if it has far fewer persons than the topic"
+    )
     search = works.add_parser(
         "ldap",
         help="write the directory's file from LDAP or Active Directory; for cron",

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from missedcall_common.runtime.settings import SettingsError, read_secret
+from missedcall_common.runtime.settings import SettingsError, from_environment, read_secret
 from missedcall_notifier.people import ldif
 from missedcall_notifier.people.tables import (
     TableError,
@@ -43,7 +43,7 @@ class DirectoryError(Exception):
 def main(args: argparse.Namespace) -> int:
     """Do one of the sub-commands. 0: done; 1: not, and why; 2: a file or an option is wrong."""
     try:
-        return _check(args) if args.work == "check" else _ldap(args)
+        return {"check": _check, "ldap": _ldap, "publish": _publish}[args.work](args)
     except (TableError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -64,6 +64,29 @@ def _check(args: argparse.Namespace) -> int:
             print(f"{path}: {error}", file=sys.stderr)
             status = 2
     return status
+
+
+def _publish(args: argparse.Namespace) -> int:
+    try:
+        from missedcall_common.kafka.client import KafkaUnusableError  # noqa: PLC0415 - an extra
+        from missedcall_common.kafka.settings import PREFIX, KafkaSettings  # noqa: PLC0415
+        from missedcall_notifier.stream.publish import FewerError, publish  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise DirectoryError(
+            f"publish needs Kafka's client ({error.name} is missing): pip install 'missedcall[kafka]'"
+        ) from error
+    path: Path = args.file
+    text = path.read_text(encoding="utf-8-sig")
+    persons = persons_of_toml(text) if path.suffix.lower() == ".toml" else persons_of_csv(text)
+    settings = from_environment(KafkaSettings, os.environ, PREFIX)
+    try:
+        written, deleted = publish(settings, persons, keeps=0.0 if args.force else KEEPS)
+    except FewerError as error:
+        raise DirectoryError(f"{error}: --force if that is right") from error
+    except KafkaUnusableError as error:
+        raise DirectoryError(str(error)) from error
+    print(f"{len(persons)} persons: {written} records written, {deleted} deleted")
+    return 0
 
 
 def _counted(path: Path) -> str:

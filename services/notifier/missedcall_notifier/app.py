@@ -69,6 +69,8 @@ class Notifier:
         self._journal = journal
         self._stopping = asyncio.Event()
         ways = ways_of(settings, self._clock) if ways is None else ways
+        if people is None and settings.people.topics:
+            raise SettingsError(["notify.people.topics = true: expected false: there is no Kafka here"])
         self._files = FilePeople(settings.people) if people is None else None
         self._lanes = [
             Lane(

@@ -245,6 +245,9 @@ class PeopleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     changes; a wrong one is refused, and what was read last holds."""
     preferences_file: str = ""
     """What users and groups have chosen: TOML, read as the directory is."""
+    topics: bool = False
+    """Whether users come from the topics `directory` and `preferences` in place of `directory_file`; needs Kafka.
+    `preferences_file` still says what groups and everybody have chosen."""
     region: Annotated[str, Meta(pattern=r"^([A-Z]{2})?$", description="a country: DE")] = ""
     """Where telephone numbers without a country code are from, ISO 3166; empty: such numbers stay as they are."""
     language: str = "en-GB"
@@ -379,6 +382,9 @@ def from_environment(environ: Mapping[str, str]) -> NotifierSettings:
 def _people_problems(people: PeopleSettings) -> Iterator[Problem]:
     if people.region and people.region not in phone.REGIONS:
         yield Problem("people.region", people.region, "expected a country, ISO 3166: DE")
+    if people.topics and people.directory_file:
+        right = "expected none together with people.topics"
+        yield Problem("people.directory_file", people.directory_file, right)
     if not is_locale(people.language):
         yield Problem("people.language", people.language, "expected a language: en-GB, de, de-AT")
 
@@ -450,7 +456,9 @@ def _graph_problems(graph: GraphSettings, people: PeopleSettings) -> Iterator[Pr
 def _recipient_problems(
     section: str, channel: SmtpSettings | EwsSettings | GraphSettings, people: PeopleSettings
 ) -> Iterator[Problem]:
-    if not (channel.recipients or channel.pattern or channel.always or people.directory_file):
+    if not (
+        channel.recipients or channel.pattern or channel.always or people.directory_file or people.topics
+    ):
         right = "expected recipients, pattern, always or a directory: nobody would be told"
         yield Problem(f"{section}.recipients", {}, right)
     for callee, address in channel.recipients.items():

@@ -12,15 +12,17 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
-from missedcall_common.kafka.client import KafkaUnusableError
-from missedcall_common.kafka.plan import plan, refusals
+from missedcall_common.kafka.client import KafkaUnusableError, connection
+from missedcall_common.kafka.plan import name_of, plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
 from missedcall_notifier.app import Notifier, ways_of
 from missedcall_notifier.clock import SystemClock
+from missedcall_notifier.people.log import DIRECTORY, PREFERENCES
 
 from .partitions import KafkaPartitions
+from .people import TopicPeople
 from .settings import ServiceSettings
 
 LOOK_S = 0.2
@@ -52,11 +54,13 @@ class Service:
         clock = SystemClock()
         self._partitions = KafkaPartitions(settings, clock)
         ways = [way for way in ways_of(settings.notify, clock) if way.channel.name == settings.channel]
+        self._people = _people_of(settings)
         self._notifier = Notifier(
             settings.notify,
             self._partitions,
             self._partitions,
             clock,
+            people=self._people,
             ways=ways,
             claim_s=settings.session_s / 2,
         )
@@ -78,6 +82,8 @@ class Service:
         began = time.monotonic()
         await self._health.start()
         await self._find_topics()
+        if self._people is not None:
+            await self._people.load(self._stopping)
         if not self._stopping.is_set():
             await self._partitions.start()
             emit(
@@ -93,6 +99,7 @@ class Service:
     async def _work(self) -> None:
         delivering = asyncio.ensure_future(self._notifier.run())
         stopping = asyncio.ensure_future(self._stopping.wait())
+        following = asyncio.ensure_future(self._people.follow(self._stopping)) if self._people else None
         say_at = time.monotonic() + self._settings.report_s
         self._working = True
         ends: set[asyncio.Future[Any]] = {delivering, stopping, self._partitions.failed}
@@ -105,6 +112,8 @@ class Service:
                 self._say()
         self._working = False
         stopping.cancel()
+        if following is not None:
+            following.cancel()
         if (error := self._error(delivering)) is not None:
             raise error
         self._notifier.stop()
@@ -146,7 +155,8 @@ class Service:
     def _missing(self) -> str:
         """Return which topic is missing; "" if none is."""
         kafka = self._settings.kafka
-        wanted = [topic for topic in plan(kafka) if topic.topic in OURS]
+        ours = OURS | ({DIRECTORY, PREFERENCES} if self._people is not None else set())
+        wanted = [topic for topic in plan(kafka) if topic.topic in ours]
         with connected(kafka, f"missedcall-{self._settings.channel}") as topics:
             found = topics.find(topic.name for topic in wanted)
         for sentence in refusals(wanted, found):
@@ -175,3 +185,19 @@ class Service:
             counts=dict(counts),
             waiting=self._partitions.open_deliveries,
         )
+
+
+def _people_of(settings: ServiceSettings) -> TopicPeople | None:
+    """Return the people of the topics; None if the settings say that they are in files.
+
+    Raises:
+        KafkaUnusableError: the compiled checksum is missing.
+        SettingsError: a file cannot be used.
+    """
+    if not settings.notify.people.topics:
+        return None
+    kafka = settings.kafka
+    names = {name_of(topic, kafka): topic for topic in (DIRECTORY, PREFERENCES)}
+    return TopicPeople(
+        settings.notify.people, connection(kafka, f"missedcall-{settings.channel}-people"), names
+    )
