@@ -71,6 +71,7 @@ bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/classify.py
 	$(BIN)/python benchmarks/replay.py
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/flood.py
+	$(BIN)/python benchmarks/channels.py
 
 .PHONY: bench-kafka
 bench-kafka: compiled  ## those of the services on Kafka (ten minutes)

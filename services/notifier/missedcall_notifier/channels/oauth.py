@@ -8,7 +8,6 @@ Rule 3: no redirects, no proxies or cookies of the machine, and no more than TOK
 import asyncio
 import base64
 import ssl
-import time
 from pathlib import Path
 
 import aiohttp
@@ -56,10 +55,11 @@ class ClientCredentials:
             SettingsError: the secret cannot be read.
         """
         async with self._one_at_a_time:
-            if not self._token or time.monotonic() >= self._good_until:
+            now = asyncio.get_running_loop().time()
+            if not self._token or now >= self._good_until:
                 answer = await self._ask(trust)
                 self._token = answer.access_token
-                self._good_until = time.monotonic() + answer.expires_in - MARGIN_S
+                self._good_until = now + answer.expires_in - MARGIN_S
             return self._token
 
     def refused(self) -> None:

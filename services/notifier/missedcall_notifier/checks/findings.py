@@ -74,6 +74,8 @@ ROWS: tuple[Row, ...] = (
         "smtp.password_file has to be a file that this user can read, and not empty"),
     Row("smtp", r"auth SMTPNotSupported", "login", "the relay offers no login that we speak",
         "PLAIN, LOGIN or CRAM-MD5. Relays offer it over TLS: check smtp.security; or leave smtp.username empty"),
+    Row("smtp", r"auth token .*", "login", "the authority gives no token",
+        "check smtp.token_url, smtp.client_id, smtp.scope and the client secret in smtp.password_file"),
     Row("smtp", r"auth .*", "login", "the relay refuses user name or password",
         "check smtp.username and smtp.password_file, and whether the account may send by SMTP"),
     Row("smtp", r"mail 53.*", "login", "the relay wants a login",
