@@ -135,11 +135,12 @@ format: setup  ## rewrite the sources as ruff wants them
 	$(BIN)/ruff format $(TREES)
 
 .PHONY: docs
-docs: setup  ## write what is generated: schemas, AsyncAPI, docs/rules.md, docs/rows.md, docs/log.md
+docs: setup  ## write what is generated: schemas, AsyncAPI, the dashboard, docs/rules.md, rows.md, log.md
 	$(BIN)/python -m missedcall_schemas.generate
 	$(BIN)/python -m missedcall_classifier.reference > docs/rules.md
 	$(BIN)/python -m missedcall_common.runtime.reference > docs/log.md
 	PYTHONPATH=tests $(BIN)/python -m support.rows_page > docs/rows.md
+	$(BIN)/python tools/dashboard.py > helm/missedcall/files/dashboards/missedcall.json
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 LOCKED := collector classifier notifier build chart

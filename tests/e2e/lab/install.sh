@@ -4,7 +4,7 @@
 set -eu
 
 PACKAGES="kamailio sip-tester baresip-core tcpdump slapd ldap-utils
-	postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve"
+	postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve prometheus"
 POLICY=/usr/sbin/policy-rc.d
 
 absent=""
@@ -12,7 +12,7 @@ for package in $PACKAGES; do
 	dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || absent="$absent $package"
 done
 if [ -z "$absent" ]; then
-	echo "lab: Kamailio, SIPp, baresip, tcpdump, OpenLDAP, Postfix and Dovecot are here"
+	echo "lab: Kamailio, SIPp, baresip, tcpdump, OpenLDAP, Postfix, Dovecot and promtool are here"
 	exit 0
 fi
 if [ "${LAB:-}" = no ]; then
@@ -47,7 +47,7 @@ if ! apt-get -q -y -o DPkg::Lock::Timeout=60 install --no-install-recommends $ab
 	echo "lab: apt-get could not install:$absent"
 	exit 1
 fi
-for service in kamailio slapd postfix dovecot; do
+for service in kamailio slapd postfix dovecot prometheus; do
 	case "$absent" in
 	*$service*) if command -v systemctl >/dev/null; then systemctl --quiet disable $service.service 2>/dev/null || true; fi ;;
 	esac

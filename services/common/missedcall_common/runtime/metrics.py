@@ -61,9 +61,6 @@ OTHERS: Final[Mapping[str, Metric]] = MappingProxyType(
         "missedcall.channel.paused": Metric(
             Kind.GAUGE, "", "1 while a channel is down and only asked now and then", ("channel",)
         ),
-        "missedcall.deliveries": Metric(
-            Kind.COUNTER, "", "Deliveries by the state that they reached", ("channel", "cause")
-        ),
         "missedcall.delivery.duration": Metric(
             Kind.HISTOGRAM, "s", "From the intent to the target's acceptance", ("channel",)
         ),
