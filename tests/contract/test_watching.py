@@ -103,7 +103,7 @@ CASES = {
     ],
 }
 # fmt: on
-"""Whether the alert comes, when, from which series (a sample a minute, as promtool writes them), with which labels."""
+"""Whether it comes, when, from which series (a sample a minute, as promtool writes them), with which labels."""
 
 
 def alerts():
