@@ -67,6 +67,7 @@ SHELLS = frozenset(
         "missedcall_collector.collecting",
         "missedcall_collector.connections",
         "missedcall_collector.datagrams",
+        "missedcall_collector.inbox",
         "missedcall_collector.listeners",
         "missedcall_collector.pcap_writer",
         "missedcall_collector.publisher",

@@ -5,13 +5,16 @@ import socket
 import ssl
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trustme
 
 from missedcall_collector import connections
+from missedcall_collector import listeners as listeners_module
 from missedcall_collector.binding import Allowed, ListenError
+from missedcall_collector.inbox import Inbox
 from missedcall_collector.listeners import Listeners
 from missedcall_collector.settings import ListenSettings, address_of, read_auth_keys
 
@@ -50,6 +53,14 @@ def udp_sender(where) -> socket.socket:
     return sender
 
 
+@pytest.fixture(params=["many", "one by one"])
+def taken(request, monkeypatch) -> None:
+    """Take datagrams by recvmmsg, and as where there is none."""
+    if request.param == "one by one":
+        monkeypatch.setattr(listeners_module, "Inbox", partial(Inbox, many=False))
+
+
+@pytest.mark.usefixtures("taken")
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_datagrams_arrive_in_order(host):
     async def scenario():
@@ -64,6 +75,28 @@ def test_datagrams_arrive_in_order(host):
 
     assert frames == [b"%d" % number for number in range(600)]
     assert counts == {"received": 600}
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize(
+    ("host", "network"), [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("127.0.0.1", "")]
+)
+def test_datagrams_of_every_size_arrive_whole_and_with_their_sender(host, network):
+    sent = [b"%5d" % size + bytes(size) for size in (0, 1, 4_000, 65_502, 17, 30_000, 0)]
+
+    async def scenario():
+        settings = quiet(udp=(f"{host}:0",), allow=(network,) if network else ())
+        async with listening(settings) as (_, (where,), frames, counts):
+            with udp_sender(where) as sender, udp_sender(where) as another:
+                for number, frame in enumerate(sent):
+                    (another if number % 2 else sender).send(frame)
+                await until(lambda: len(frames) == len(sent))
+            return frames, counts
+
+    frames, counts = asyncio.run(scenario())
+
+    assert frames == sent
+    assert counts == {"received": len(sent)}
 
 
 def test_frames_of_a_stream_arrive_however_they_are_cut():
@@ -160,6 +193,7 @@ def test_a_handshake_that_is_none_frees_its_place(certificate):
     asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("taken")
 def test_senders_outside_the_allow_list_are_counted_and_not_heard():
     async def scenario():
         settings = quiet(udp=ANY, tcp=ANY, allow=("192.0.2.0/24", "2001:db8::/32"))
@@ -178,6 +212,7 @@ def test_senders_outside_the_allow_list_are_counted_and_not_heard():
     assert counts == {"received": 1, "dropped.not-allowed": 1, "connections.not-allowed": 1}
 
 
+@pytest.mark.usefixtures("taken")
 def test_senders_on_the_allow_list_are_heard():
     async def scenario():
         async with listening(quiet(udp=ANY, allow=("127.0.0.0/8",))) as (_, (where,), frames, _counts):
@@ -284,6 +319,7 @@ def test_a_paused_sender_waits_and_nothing_of_it_is_lost():
     asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("taken")
 def test_what_the_kernel_has_no_room_for_is_counted():
     async def scenario():
         async with listening(quiet(udp=ANY, receive_buffer_kb=64)) as (listeners, (where,), frames, counts):
@@ -382,6 +418,7 @@ def test_an_empty_key_file_would_let_nobody_in(tmp_path):
         read_auth_keys(tmp_path / "keys")
 
 
+@pytest.mark.usefixtures("taken")
 def test_a_sender_beyond_its_share_is_dropped_over_udp_and_counted():
     async def scenario():
         async with listening(quiet(udp=ANY, per_source=10)) as (_, (where,), frames, counts):

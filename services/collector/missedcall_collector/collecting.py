@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from missedcall_common.runtime.events import Event, emit
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
-from .batching import LINGER_MS, Batch, Batcher
+from .batching import Batch, Batcher
 from .clock import Clock
 from .correlation import CorrelationRules
 from .intake import Intake
@@ -31,6 +31,8 @@ RESUME_SHARE = 0.25
 """Share of the queue below which waiting senders are read again; they are stopped at half of it."""
 REFUSALS_SAID = 10
 """Frames that a mistake of ours cost and that are named in the log; all are counted. More: a sender fills it."""
+TICK_S = 0.02
+"""Between two looks which batches have waited long enough. Less: work for nothing. More: they wait longer."""
 KEYS_S = 5.0
 """Between two looks whether the file of authenticate keys has changed."""
 
@@ -128,19 +130,13 @@ class Collecting:
             self._full = False
             self._holes += 1
         now_ms = self._clock.now_ms()
-        from_frame = self._intake.from_frame
-        messages: list[SipMessage] = []
-        for frame in frames:
-            try:
-                messages += from_frame(frame, now_ms)
-            except Exception as error:  # noqa: BLE001 - a mistake of ours costs the frame that found it
-                self._refuse(error)
+        messages = self._intake.from_frames(frames, now_ms, self._refuse)
         if self._trace is not None:
             self._trace(messages)
         for batch in self._batcher.add_all(messages, now_ms):
             try:
                 self._hand_on_all([batch])
-            except Exception as error:  # noqa: BLE001 - or the batch
+            except Exception as error:  # noqa: BLE001 - a mistake of ours costs the batch that found it
                 self._refuse(error)
 
     def _refuse(self, error: Exception) -> None:
@@ -158,7 +154,7 @@ class Collecting:
     async def _tick(self) -> None:
         look_at = time.monotonic() + KEYS_S
         while True:
-            await asyncio.sleep(LINGER_MS / 1000)
+            await asyncio.sleep(TICK_S)
             self._count_kernel_drops()
             backlog = self._backlog()
             if backlog < self._queue:  # ticks, too, are something that waits

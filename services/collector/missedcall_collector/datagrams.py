@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Callable
 
 from .binding import Allowed, name_of
+from .inbox import Inbox
 from .settings import Address
 from .shares import Shares
 
-DRAIN = 256
-"""Datagrams taken per wake-up. Fewer: the event loop costs more than the datagrams. More: a small kernel
-buffer (212,992 bytes by default, some 160 datagrams) runs over while these are decoded."""
-DATAGRAM = 65_535
-"""No UDP datagram is longer."""
+LAST_DRAINS = 65_536
+"""Drains of one socket at the end. Less: what came before is lost. More: a flood that goes on keeps us."""
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h: past net.core.rmem_max, with CAP_NET_ADMIN
 _SO_MEMINFO = 55
@@ -40,9 +38,11 @@ class Datagrams:
         allowed: Allowed,
         counts: Counter[str],
         shares: Shares | None,
+        inbox: Inbox,
     ) -> None:
         """Take a bound socket and ask the kernel for ``buffer`` bytes."""
         self._socket = sock
+        self._inbox = inbox
         self._receive = receive
         self._allowed = allowed
         self._shares = shares
@@ -70,8 +70,8 @@ class Datagrams:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
     def drain_all(self) -> None:
-        """Take what is there; a flood that goes on does not keep us."""
-        for _ in range(DATAGRAM):
+        """Take what is there."""
+        for _ in range(LAST_DRAINS):
             if not self._drain():
                 break
 
@@ -93,34 +93,36 @@ class Datagrams:
             self._socket.close()
 
     def _drain(self) -> int:
-        """Take up to DRAIN datagrams and hand them on; return how many there were."""
-        frames: list[bytes] = []
-        foreign = over = 0
+        """Take what is there and hand it on; return how many datagrams that was."""
         try:
-            if self._anybody:
-                recv = self._socket.recv
-                for _ in range(DRAIN):
-                    frames.append(recv(DATAGRAM))
-            else:
-                allowed, shares, now = self._allowed, self._shares, asyncio.get_running_loop().time()
-                for _ in range(DRAIN):
-                    frame, sender = self._socket.recvfrom(DATAGRAM)
-                    if not allowed(sender[0]):
-                        foreign += 1
-                    elif shares is None or shares.take(sender[0], now):
-                        frames.append(frame)
-                    else:
-                        over += 1
+            frames, senders = self._inbox.take(self._socket, senders=not self._anybody)
         except BlockingIOError:
-            pass
-        except OSError:  # an error that the kernel reports late, or no memory for one datagram
+            return 0
+        except OSError:
             self._counts["dropped.socket-error"] += 1
-        heard = len(frames) + foreign + over
+            return 0
+        heard = len(frames)
         self._counts["received"] += heard
+        if not self._anybody:
+            frames = self._welcome(frames, senders)
+        if frames:
+            self._receive(frames)
+        return heard
+
+    def _welcome(self, frames: list[bytes], senders: list[str]) -> list[bytes]:
+        """Return the frames of those who are heard, within their shares."""
+        welcome: list[bytes] = []
+        foreign = over = 0
+        allowed, shares, now = self._allowed, self._shares, asyncio.get_running_loop().time()
+        for frame, sender in zip(frames, senders, strict=True):
+            if not allowed(sender):
+                foreign += 1
+            elif shares is None or shares.take(sender, now):
+                welcome.append(frame)
+            else:
+                over += 1
         if foreign:
             self._counts["dropped.not-allowed"] += foreign
         if over:
             self._counts["dropped.source-limit"] += over
-        if frames:
-            self._receive(frames)
-        return heard
+        return welcome

@@ -6,7 +6,7 @@ Rule 3: when something was captured is what the agent says, unless it cannot be;
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hmac import compare_digest
 from typing import Final
 
@@ -72,6 +72,18 @@ class Intake:
             self._refuse(error)
             return []
         return self._from_hep(fields, received_ms)
+
+    def from_frames(
+        self, frames: list[bytes], received_ms: int, refuse: Callable[[Exception], None]
+    ) -> list[SipMessage]:
+        """Return the messages in frames; one that trips a mistake of ours costs itself, and `refuse` hears it."""
+        messages: list[SipMessage] = []
+        for frame in frames:
+            try:
+                messages += self.from_frame(frame, received_ms)
+            except Exception as error:  # noqa: BLE001 - as said
+                refuse(error)
+        return messages
 
     def from_dumped(self, frame: bytes, clock_ms: int) -> tuple[list[SipMessage], int]:
         """Return the messages in one frame of a file, and the file's clock after it; `clock_ms` is that before."""

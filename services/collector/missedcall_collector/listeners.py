@@ -13,6 +13,7 @@ from typing import NamedTuple
 from .binding import Allowed, bound, name_of, tls_context
 from .connections import Connection, Server
 from .datagrams import Datagrams, Receive
+from .inbox import Inbox
 from .settings import Address, ListenSettings
 from .shares import Shares
 
@@ -50,6 +51,7 @@ class Listeners:
         self._counts = counts
         self._allowed = Allowed(settings.allow)
         self._shares = Shares(settings.per_source) if settings.per_source else None
+        self._inbox = Inbox()
         self._datagrams: list[Datagrams] = []
         self._servers: list[Server] = []
         self._connections: set[Connection] = set()
@@ -158,7 +160,7 @@ class Listeners:
             sock = await bound(endpoint, socket.SOCK_DGRAM, "listen.udp", shared=count > 1)
             endpoint = str(name_of(sock))  # the others need the port that the first was given
             self._datagrams.append(
-                Datagrams(sock, size, self._receive, self._allowed, self._counts, self._shares)
+                Datagrams(sock, size, self._receive, self._allowed, self._counts, self._shares, self._inbox)
             )
 
     async def _bind_tcp(self, endpoint: str, transport: str, context: ssl.SSLContext | None) -> None:

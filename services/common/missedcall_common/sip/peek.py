@@ -37,6 +37,11 @@ class Peek(NamedTuple):
 
 NOT_SIP = Peek("", 0, "", "")
 
+_LF: Final = 10
+_CR: Final = 13
+_C: Final = 67
+_BLANK: Final = 32
+_TAB: Final = 9
 _FIRST_BYTES: Final = frozenset(bytes([byte]) for byte in b"-.!%*_+`'~0123456789") | frozenset(
     bytes([byte]) for byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
@@ -118,26 +123,40 @@ def look(data: bytes) -> Look:
     if not method and not status:
         return _odd_look(data)
 
-    # The way nearly everyone writes: long names, each header on one line, and both before the empty line.
-    end, body_at = head_end(text, line_end)
-    id_at = text.find("\nCall-ID: ", line_end, end)
-    cseq_at = text.find("\nCSeq: ", id_at, end)
-    if cseq_at < 0:
-        cseq_at = text.find("\nCSeq: ", line_end, end)
-    if id_at > 0 and cseq_at > 0 and end <= MAX_HEAD_BYTES:
-        id_end = text.find("\n", id_at + 10)
-        words = text[cseq_at + 7 : text.find("\n", cseq_at + 7)].split()
-        if (
-            len(words) == 2
-            and words[1] in METHODS
-            and 0 < id_end < len(text) - 1
-            and text[id_end + 1] not in " \t"
-        ):
-            call_id = text[id_at + 10 : id_end].strip()
-            if not call_id.isascii():
-                call_id = data[id_at + 10 : id_end].decode("utf-8", ERRORS).strip()
-            return method or words[1], status, words[1], call_id, end, body_at
-    return _odd_look(data)
+    # The way nearly everyone writes: long names, each header on one line, and both before the empty line. One pass
+    # over the lines finds the three; by the first letter, since an item of bytes costs a tenth of a search.
+    size = len(data)
+    id_at = id_end = cseq_at = cseq_end = -1
+    at, end, body_at = line_end, size, size
+    while 0 <= at < size - 1:
+        first = data[at + 1]
+        if first == _LF:
+            end, body_at = at, at + 2
+            break
+        if first == _CR and at + 2 < size and data[at + 2] == _LF:
+            end, body_at = at, at + 3
+            break
+        if at > MAX_HEAD_BYTES:
+            return _odd_look(data)
+        next_at = text.find("\n", at + 1)
+        if first == _C and next_at >= 0:
+            if id_at < 0 and text[at + 1 : at + 10] == "Call-ID: ":
+                id_at, id_end = at + 10, next_at
+            elif (cseq_at < 0 or cseq_at < id_at) and text[at + 1 : at + 7] == "CSeq: ":
+                cseq_at, cseq_end = at + 7, next_at
+        at = next_at
+    if id_at < 0 or cseq_at < 0 or id_end > size - 2 or end > MAX_HEAD_BYTES:
+        return _odd_look(data)
+    if data[id_end + 1] == _BLANK or data[id_end + 1] == _TAB:  # it goes on in the next line
+        return _odd_look(data)
+    number_end = text.find(" ", cseq_at, cseq_end)
+    cseq_method = text[number_end + 1 : cseq_end - 1 if data[cseq_end - 1] == _CR else cseq_end]
+    if cseq_method not in METHODS or number_end < 0 or not text[cseq_at:number_end].isdecimal():
+        return _odd_look(data)
+    call_id = text[id_at:id_end].strip()
+    if not call_id.isascii():
+        call_id = data[id_at:id_end].decode("utf-8", ERRORS).strip()
+    return method or cseq_method, status, cseq_method, call_id, end, body_at
 
 
 def _odd_look(data: bytes) -> Look:
