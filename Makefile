@@ -72,6 +72,7 @@ bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (
 	$(BIN)/python benchmarks/replay.py
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/flood.py
 	$(BIN)/python benchmarks/channels.py
+	$(BIN)/python benchmarks/items.py
 
 .PHONY: bench-kafka
 bench-kafka: compiled  ## those of the services on Kafka (ten minutes)
