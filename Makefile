@@ -48,6 +48,10 @@ chaos: setup  ## the services on a Kafka of three nodes, everything killed under
 chaos-notify: setup  ## the same for notifiers, whose targets fail, too (FACTS=3000 SECONDS=300 SEED=1 NODES=1)
 	$(BIN)/python -W ignore tests/chaos/run_notify.py --facts $(or $(FACTS),3000) --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
 
+.PHONY: chaos-mail
+chaos-mail: setup lab  ## kill -9 a notifier before a real Postfix and Dovecot (MAILS=2000 facts, KILLS=30)
+	MISSEDCALL_MAILS=$(or $(MAILS),2000) MISSEDCALL_MAIL_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -q -s --timeout 1800 tests/e2e/test_mail_system.py -k killed
+
 .PHONY: chaos-stock
 chaos-stock: setup  ## its negative control: what Faust's own guarantees make of it; fails if they hold
 	$(BIN)/python tests/chaos/run_kafka.py --stock at_least_once --calls $(or $(CALLS),10000) --seconds $(or $(SECONDS),100) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
