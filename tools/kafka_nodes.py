@@ -90,8 +90,12 @@ ssl.keystore.location={folder}/broker.pem
 ssl.truststore.type=PEM
 ssl.truststore.location={folder}/ca.pem
 listener.name.ssl.ssl.client.auth=required
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 """
-"""Besides the plain listener: one with a login over TLS, one that asks for a certificate."""
+"""Besides the plain listener: one with a login over TLS, one that asks for a certificate. Who comes over the plain
+one may do everything; the others too, but for what has an ACL."""
 
 MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
 USER = "missedcall"

@@ -14,6 +14,7 @@ from support.smtp_sink import DROP, SmtpSink
 from support.webhook_sink import SECRET_LINE, WebhookSink
 
 from missedcall_embedded.cli import main
+from missedcall_notifier.checks.__main__ import main as check_service
 from missedcall_notifier.checks.findings import State
 from missedcall_notifier.checks.probes import Wish, check_channels
 from missedcall_notifier.settings import NotifierSettings, PeopleSettings, SmtpSettings, WebhookSettings
@@ -540,6 +541,20 @@ def test_the_command_prints_a_line_for_each_step_and_says_by_its_status_whether_
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("smtp connect         fails: the relay cannot be reached (connect ")
     assert out[1] == "smtp tls             not tested: connect comes first"
+
+
+def test_the_service_is_checked_by_its_own_variables(capsys):
+    environment = {
+        "MISSEDCALL_NOTIFY_SMTP_HOST": "127.0.0.1",
+        "MISSEDCALL_NOTIFY_SMTP_PORT": "1",
+        "MISSEDCALL_NOTIFY_SMTP_SENDER": "m@example.com",
+        "MISSEDCALL_NOTIFY_SMTP_ALWAYS": "b@example.com",
+    }
+
+    assert check_service([], environment) == 1
+    assert capsys.readouterr().out.startswith("smtp connect         fails: ")
+    assert check_service([], {"MISSEDCALL_NOTIFY_SMTP_HOST": "127.0.0.1"}) == 2
+    assert "MISSEDCALL_NOTIFY_SMTP_SENDER" in capsys.readouterr().err
 
 
 def test_nothing_to_check_is_no_success(tmp_path, capsys):

@@ -3,6 +3,8 @@
 import uuid
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 from support import kafka_log
 
 from missedcall_common.kafka.__main__ import main as create_topics
@@ -110,6 +112,24 @@ def test_who_is_refused_is_told_why(kafka, environment, how, changes, words, tmp
     assert f"{failed.step}: {failed.words}" == words
     assert failed.todo
     assert {f.state for f in found[found.index(failed) + 1 :]} == {State.UNTESTED}
+
+
+def test_rights_that_the_brokers_do_not_grant_are_named(kafka, environment):
+    assert create_topics([], environment) == 0
+    name = f"{environment['MISSEDCALL_KAFKA_PREFIX']}missed-calls"
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    allowed = {"principal": "User:missedcall", "host": "*", "permission_type": ACLPermissionType.ALLOW}
+    describe = [ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS]
+    pattern = ResourcePattern(ResourceType.TOPIC, name)
+    admin.create_acls([ACL(operation=right, resource_pattern=pattern, **allowed) for right in describe])
+    admin.close()
+    secured = environment | kafka_log.secured(kafka, "SCRAM-SHA-256")
+    settings = from_environment(KafkaSettings, secured, PREFIX)
+
+    found = list(check_kafka(settings))
+
+    [failed] = [f for f in found if f.state is State.FAILS]
+    assert (failed.step, failed.words) == ("rights", f"this user may not read {name}")
 
 
 def test_rights_that_are_lacking_are_named():
