@@ -3,7 +3,8 @@
 Rule 1: pure: whoever makes a change durable asks for it with `turn`, and answers nobody before it is.
 Rule 2: what is due is found from both ends, without looking at the rest: a backlog of any length costs a fresh
         notice nothing.
-Rule 3: what has ended is kept without its fact if `slim`: its id and its state are all that is asked for.
+Rule 3: what has ended is kept without its fact and its reader if `slim`: its id and its state are all that is
+        asked for.
 """
 
 import heapq
@@ -17,6 +18,7 @@ from missedcall_schemas.records import MissedCall, Party
 from .claim import claim
 from .delivery import ENDED, OPEN, Delivery, State, correction_of, decode, encode, interrupted, redriven
 from .failure import Failure
+from .reader import Reader
 
 _SLACK = 1024
 """Entries that a queue may hold beyond twice what is open before it is made anew."""
@@ -129,7 +131,7 @@ class Ledger:
         Args:
             rows: the last row of each delivery, as `turn` gave it.
             position: up to where the facts of this part have become intents.
-            slim: forget the facts of what has ended well.
+            slim: forget the facts and the readers of what has ended well.
 
         Raises:
             msgspec.DecodeError: a row is no delivery.
@@ -281,4 +283,4 @@ class Ledger:
 
 
 def _slimmed(delivery: Delivery) -> Delivery:
-    return replace(delivery, fact=_NO_FACT)
+    return replace(delivery, fact=_NO_FACT, reader=Reader())
