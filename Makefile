@@ -77,6 +77,7 @@ bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/flood.py
 	$(BIN)/python benchmarks/channels.py
 	$(BIN)/python benchmarks/items.py
+	$(BIN)/python benchmarks/notices.py
 
 .PHONY: bench-kafka
 bench-kafka: compiled  ## those of the services on Kafka (ten minutes)
