@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+import trustme
 from support.slapd import ABSENT, BASE, PASSWORD, READER, Slapd
 
 from missedcall_embedded.cli import main
@@ -47,8 +48,19 @@ LDIF = entry(
 
 
 @pytest.fixture(scope="module")
-def slapd(tmp_path_factory):
-    with Slapd(tmp_path_factory.mktemp("slapd"), LDIF) as server:
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory, authority):
+    folder = tmp_path_factory.mktemp("slapd")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    tls = f"TLSCertificateFile {folder}/cert.pem\nTLSCertificateKeyFile {folder}/key.pem"
+    with Slapd(folder, LDIF, tls) as server:
         yield server
 
 
@@ -94,6 +106,25 @@ def test_more_users_than_the_server_gives_at_once(search):
     assert last.numbers == ("0151 0001199",)
 
 
+def test_the_password_is_sent_to_a_server_of_the_right_name_and_authority_only(
+    search, slapd, tmp_path, capsys
+):
+    stranger = tmp_path / "stranger.pem"
+    trustme.CA().cert_pem.write_to_path(stranger)
+
+    status, out = search("--starttls", "--ca-file", str(stranger))
+    assert (status, out.exists()) == (1, False)
+    assert "ldap_start_tls" in capsys.readouterr().err
+
+    other_name = f"ldap://localhost:{slapd.port}"
+    status, out = search("--starttls", "--ca-file", str(slapd.folder / "ca.pem"), url=other_name)
+    assert (status, out.exists()) == (1, False)
+
+    status, out = search("--starttls", "--ca-file", str(slapd.folder / "ca.pem"))
+    assert status == 0, capsys.readouterr().err
+    assert len(persons_of_csv(out.read_text())) == 1
+
+
 def test_a_search_that_finds_far_fewer_undoes_nothing(search, capsys):
     _, out = search("--address", "sip:{uid}@pbx.example.org")
     before = out.read_text()
@@ -115,7 +146,7 @@ def test_a_search_that_finds_far_fewer_undoes_nothing(search, capsys):
         ({"url": "ldap://127.0.0.1:1"}, (), "Can't contact LDAP server"),
         ({"url": "ldap://ldap.example.org"}, (), "expected ldaps: or --starttls"),
         ({"url": "http://127.0.0.1"}, (), "expected ldaps://HOST or ldap://HOST"),
-        ({}, ("--starttls",), "ldap_start_tls"),  # this server has no certificate: nothing is sent in clear
+        ({}, ("--starttls",), "ldap_start_tls"),  # signed by nobody we believe: nothing is sent in clear
         ({}, ("--map", "shoe_size=x"), "--map 'shoe_size=x': expected FIELD=ATTRIBUTE"),
         ({}, ("--bind-dn", "cn=eve,dc=example,dc=org"), "Invalid credentials (49)"),
     ],

@@ -46,7 +46,7 @@ class Slapd:
     """Use as a context manager. Like Active Directory it gives at most some entries at once, or pages."""
 
     def __init__(self, folder: Path, ldif: str, tls: str = "") -> None:
-        self._folder = folder
+        self.folder = folder
         self._config = folder / "slapd.conf"
         (folder / "data").mkdir()
         self._config.write_text(CONFIG.format(folder=folder, tls=tls, base=BASE, reader=READER))
@@ -65,7 +65,7 @@ class Slapd:
         self._process = None
 
     def __enter__(self):
-        with (self._folder / "slapd.log").open("wb") as log:
+        with (self.folder / "slapd.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [SLAPD, "-f", str(self._config), "-h", self.url, "-d", "0"],
                 stdout=subprocess.DEVNULL,
@@ -76,7 +76,7 @@ class Slapd:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
             except OSError:
-                assert self._process.poll() is None, (self._folder / "slapd.log").read_text()
+                assert self._process.poll() is None, (self.folder / "slapd.log").read_text()
                 assert time.monotonic() < until, "slapd does not listen"
                 time.sleep(0.02)
             else:
