@@ -6,17 +6,20 @@ from pathlib import Path
 import pytest
 
 from missedcall_common.runtime.settings import SettingsError, from_table
-from missedcall_notifier.app import ways_of
+from missedcall_notifier.app import Notifier, ways_of
 from missedcall_notifier.clock import SystemClock
+from missedcall_notifier.journal import MemoryJournal
 from missedcall_notifier.settings import (
     EwsSettings,
     NotifierSettings,
+    PeopleSettings,
     SmtpSettings,
     WebhookSettings,
     from_environment,
     near,
     problems,
 )
+from missedcall_notifier.source import MemoryFacts
 
 GOOD = """
 time_zone = "Europe/Berlin"
@@ -349,3 +352,32 @@ def test_a_token_for_a_relay_needs_all_of_its_settings(line, key):
     kept = "\n".join(given for given in OAUTH.splitlines() if not line or not given.startswith(f"{name} "))
 
     assert [found for found, _ in wrong(f"{kept}\n{line}")] == ([key] if key else [])
+
+
+def test_the_files_about_people_are_looked_for_beside_the_configuration():
+    given = PeopleSettings(directory_file="people.csv", templates_folder="templates")
+
+    people = near(NotifierSettings(people=given), Path("/etc/missedcall")).people
+
+    assert people.directory_file == "/etc/missedcall/people.csv"
+    assert people.templates_folder == "/etc/missedcall/templates"
+    assert people.preferences_file == ""
+
+
+@pytest.mark.parametrize(
+    ("people", "key"),
+    [
+        ({"region": "XX"}, "people.region"),
+        ({"language": "klingon"}, "people.language"),
+        ({"topics": True, "directory_file": "people.csv"}, "people.directory_file"),
+    ],
+)
+def test_what_is_wrong_about_people_is_named(people, key):
+    assert [problem.key for problem in problems(NotifierSettings(people=PeopleSettings(**people)))] == [key]
+
+
+def test_users_from_topics_need_kafka():
+    settings = NotifierSettings(people=PeopleSettings(topics=True))
+
+    with pytest.raises(SettingsError, match="there is no Kafka here"):
+        Notifier(settings, MemoryFacts(), MemoryJournal())
