@@ -204,3 +204,14 @@ def test_the_client_is_as_we_use_it():
     assert callable(Sender.force_close)
     assert "_net" in KafkaConsumer.__init__.__code__.co_names
     assert callable(NetworkSelector.sleep)
+
+
+def test_a_partition_that_is_ours_again_at_once_is_not_given_up_with_the_old_one(kafka):
+    async def test(journal):
+        await journal.take(0)
+        journal._left({0}, True, _Done())
+        await journal.take(0)
+        await asyncio.sleep(0.05)
+        return await journal.positions("fake"), journal.counts["given-up"]
+
+    assert play(kafka, test) == ({0: 0}, 1)

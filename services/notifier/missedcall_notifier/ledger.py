@@ -67,9 +67,10 @@ class _Queue:
 
     def head(self, now: float, *, newest_first: bool) -> float | None:
         """Return when the first that is due was due; None if none is."""
-        found = self.take(now, 1, newest_first=newest_first)
-        self.put_back(found)
-        return found[0].next_at if found else None
+        heap = self._heap(now, newest_first=newest_first)
+        while heap and not self._valid(heap[0]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap and heap[0][0] <= now else None
 
     def next_at(self) -> float | None:
         """Return when the next is due; may lie in the past."""
@@ -82,14 +83,9 @@ class _Queue:
         return min(ends, default=None)
 
     def take(self, now: float, limit: int, *, newest_first: bool) -> list[Delivery]:
-        """Take up to `limit` that are due; `put_back` those that stay."""
-        while self._later and self._later[0][0] <= now:
-            entry = heapq.heappop(self._later)
-            if self._valid(entry):
-                heapq.heappush(self._due, entry)
-                heapq.heappush(self._due_late, _Late(*entry))
+        """Take up to `limit` that are due from one end; `put_back` those that stay."""
+        heap = self._heap(now, newest_first=newest_first)
         found: list[Delivery] = []
-        heap: list[tuple[float, str, int]] = self._due_late if newest_first else self._due  # type: ignore[assignment]
         set_back = []
         while heap and len(found) < limit:
             entry = heapq.heappop(heap)
@@ -103,19 +99,28 @@ class _Queue:
             heapq.heappush(heap, entry)
         return found
 
-    def put_back(self, deliveries: Iterable[Delivery]) -> None:
-        """Let deliveries that were taken wait on, in both queues; twice is no harm."""
+    def put_back(self, deliveries: Iterable[Delivery], *, newest_first: bool) -> None:
+        """Let deliveries that were taken from one end wait on, if they have not changed."""
         for delivery in deliveries:
             entry = (delivery.next_at, delivery.delivery_id, delivery.version)
+            if not self._valid(entry):
+                continue
+            if newest_first:
+                heapq.heappush(self._due_late, _Late(*entry))
+            else:
+                heapq.heappush(self._due, entry)
+        if len(self._due) + len(self._due_late) > 4 * len(self._held) + _SLACK:
+            self._due = sorted(entry for entry in self._due if self._valid(entry))
+            self._due_late = sorted(entry for entry in self._due_late if self._valid(entry))
+
+    def _heap(self, now: float, *, newest_first: bool) -> list[tuple[float, str, int]]:
+        """Return what is due, from one end; entries may be stale."""
+        while self._later and self._later[0][0] <= now:
+            entry = heapq.heappop(self._later)
             if self._valid(entry):
                 heapq.heappush(self._due, entry)
                 heapq.heappush(self._due_late, _Late(*entry))
-        self._sweep()
-
-    def _sweep(self) -> None:
-        if len(self._due) + len(self._due_late) > 4 * len(self._held) + _SLACK:
-            self._due = sorted({entry for entry in self._due if self._valid(entry)})
-            self._due_late = sorted(_Late(*entry) for entry in self._due)
+        return self._due_late if newest_first else self._due  # type: ignore[return-value]
 
     def _valid(self, entry: tuple[float, str, int]) -> bool:
         held = self._held.get(entry[1])
@@ -199,7 +204,8 @@ class Ledger:
         for _, after in changes:
             self._change(after, encode(after))
         for queue, corrects in ((self._corrections, True), (self._notices, False)):
-            queue.put_back(one for one in due if bool(one.supersedes) is corrects)
+            waits_on = (one for one in due if bool(one.supersedes) is corrects)
+            queue.put_back(waits_on, newest_first=newest_first)
         return [after for _, after in changes]
 
     def record(self, before: Delivery, after: Delivery) -> bool:

@@ -393,8 +393,10 @@ class KafkaPartitions:
             self._spawn(self._load(part))
 
     def _left(self, numbers: set[int], lost: bool, done: threading.Event) -> None:
+        # Now, not when the task runs: they may be ours again by then.
+        parts = [self._parts[number] for number in numbers if number in self._parts]
+
         async def leave() -> None:
-            parts = [self._parts[number] for number in numbers if number in self._parts]
             try:
                 await asyncio.gather(*(self._leave(part, lost=lost) for part in parts))
             finally:
