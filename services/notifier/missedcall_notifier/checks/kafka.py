@@ -51,6 +51,7 @@ CAUSES: dict[str, Cause] = {cause.name: cause for cause in (
 NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r".*notify-journal-.*", ("READ", "WRITE")),
     (r".*dead-letters.*",    ("WRITE",)),
+    (r".*notify-redrive.*",  ("READ",)),
     (r".*missed-calls.*",    ("READ",)),
 )
 # fmt: on
