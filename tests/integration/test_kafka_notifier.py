@@ -45,9 +45,9 @@ class World:
     async def write(self, *numbers, **changes):
         await asyncio.to_thread(self.facts.write, [fresh_fact(number, **changes) for number in numbers])
 
-    async def until(self, count):
+    async def until(self, count, within_s=40):
         """Wait until so many deliveries have come."""
-        await turns_until(lambda: len(self.names) >= count, within_s=40, every_s=0.01)
+        await turns_until(lambda: len(self.names) >= count, within_s=within_s, every_s=0.01)
 
     @property
     def names(self):
@@ -139,18 +139,21 @@ def test_partitions_are_shared_and_whoever_freezes_is_replaced_and_sends_no_more
     assert statuses == [0, 0]
 
 
+@pytest.mark.timeout(180)
 def test_kafka_goes_away_and_comes_back_and_the_process_is_the_same(kafka, tmp_path):
     async def main():
         async with World(kafka, tmp_path) as world, world.worker() as process:
             await process.event("state.loaded", PARTITIONS)
             await world.write(*range(20))
             await world.until(10)
+            await asyncio.to_thread(world.facts.close)  # the client would leave sockets behind
             await asyncio.to_thread(kafka.kill, 1)
             await asyncio.sleep(1.0)
             running = process.process.returncode is None
             await asyncio.to_thread(kafka.start, 1)
+            world.facts = await asyncio.to_thread(Facts, world.env)
             await world.write(*range(20, 40))
-            await world.until(40)
+            await world.until(40, within_s=90)
             return running, await process.terminate(), world.names
 
     running, status, names = asyncio.run(main())
