@@ -69,6 +69,7 @@ def ews(url: str, tmp_path: Path, account: str, password: str) -> dict[str, str]
         "MISSEDCALL_NOTIFY_EWS_INSECURE_HTTP": "true",
         "MISSEDCALL_NOTIFY_EWS_SENDER": "missed-calls@example.com",
         "MISSEDCALL_NOTIFY_EWS_ALWAYS": "bob@example.com",
+        "MISSEDCALL_NOTIFY_EWS_TIMEOUT_S": "4",  # for so long what may be stored is waited for
         "MISSEDCALL_NOTIFY_EWS_RETRY_FIRST_S": "0.2",
         "MISSEDCALL_NOTIFY_EWS_RETRY_LONGEST_S": "0.5",
         "MISSEDCALL_NOTIFY_EWS_RETRY_THROTTLED_S": "0.2",
