@@ -151,6 +151,10 @@ docs: setup  ## write what is generated: schemas, AsyncAPI, the dashboard, docs/
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 LOCKED := collector classifier notifier build chart
 
+.PHONY: chart-docs
+chart-docs: setup  ## write what is generated in the chart: README, schema of the values, topics
+	$(BIN)/python tools/chart.py
+
 .PHONY: lock
 lock: setup  ## compile requirements/*.in to hashed locks (needs uv on the PATH)
 	$(LOCK) requirements/dev.in -o requirements/dev.txt

@@ -74,6 +74,7 @@ SHELLS = frozenset(
         "missedcall_collector.relay",
         "missedcall_collector.service",
         "missedcall_collector.spool",
+        "missedcall_collector.trial",
         "missedcall_notifier.__main__",
         "missedcall_notifier.app",
         "missedcall_notifier.channels.egress",

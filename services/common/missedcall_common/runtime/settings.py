@@ -66,7 +66,7 @@ def from_environment(kind: type[S], environment: Mapping[str, str], prefix: str 
     """
     reading = _Reading()
     given = {name: value for name, value in environment.items() if name.startswith(prefix) and value.strip()}
-    known = set(_variables(kind, prefix))
+    known = set(variables(kind, prefix))
     settings = reading.variables(kind, given, prefix, None)
     for name in sorted(given.keys() - known):
         if not _SERVICE_LINK.search(name):
@@ -116,12 +116,13 @@ def read_secret(path: Path, key: str) -> str:
     return secret
 
 
-def _variables(kind: type[Struct], prefix: str) -> Iterator[str]:
+def variables(kind: type[Struct], prefix: str = PREFIX) -> Iterator[str]:
+    """Yield the name of every variable that `from_environment` knows."""
     for field in fields(kind):
         _refuse_secret_value(kind, field)
         group = settings_struct(field.type)
         name = f"{prefix}{field.name.upper()}"
-        yield from _variables(group, f"{name}_") if group else [name]
+        yield from variables(group, f"{name}_") if group else [name]
 
 
 def _refuse_secret_value(kind: type[Struct], field: FieldInfo) -> None:
