@@ -29,6 +29,7 @@ demo: setup  ## sample captures through the embedded pipeline to a local mail an
 .PHONY: test
 test: setup lint  ## everything that must hold: lint, types, import rules, tests
 	@sh tests/e2e/lab/install.sh || true
+	@sh tests/chart/install.sh || true
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
 	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory test-compiled; else echo "no C compiler: the compiled cores are not tested"; fi
 
@@ -150,6 +151,18 @@ docs: setup  ## write what is generated: schemas, AsyncAPI, the dashboard, docs/
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 LOCKED := collector classifier notifier build chart
+
+.PHONY: chart-test
+chart-test: setup chart-tools  ## the tests of the chart, with Helm 3 beside Helm 4
+	$(BIN)/python -m pytest -q tests/chart
+
+.PHONY: chart-tools
+chart-tools: setup  ## install Helm 4, compile Helm 3 (Go 1.26, some minutes once) into build/chart
+	@GO=yes sh tests/chart/install.sh
+
+.PHONY: chart-golden
+chart-golden: setup  ## write the golden manifests anew, to look at the difference
+	PYTHONPATH=tests $(BIN)/python -c "from support.chart import write_golden; write_golden()"
 
 .PHONY: chart-docs
 chart-docs: setup  ## write what is generated in the chart: README, schema of the values, topics

@@ -3,11 +3,11 @@
     .venv/bin/python tools/chart.py
 
 Rule 1: values.yaml is the only place where a value, its default and its meaning are written.
-Rule 2: the schema is strict: what is not in values.yaml is refused, and so is a variable that the service would refuse.
+Rule 2: the schema is strict: what is not in values.yaml is refused, and so is a variable that a service would refuse.
 Rule 3: a comment `# -- text` describes the key below it; `# @...` says more about its type:
-        `@schema {...}` JSON Schema besides the default's type; `@open` anything of the default's type;
-        `@settings SERVICE [CHANNEL]`, `@files SERVICE [CHANNEL]` variables of a service; `@auth`, `@port`, `@nullport`,
-        `@ports` shapes that come again.
+        `@schema {...}` JSON Schema besides the default's type; `@open` all of the default's type;
+        `@settings SERVICE [CHANNEL]`, `@files SERVICE [CHANNEL]` variables of a service; `@auth`, `@port`,
+        `@nullport`, `@ports` shapes that come again.
 """
 
 import json
@@ -94,9 +94,9 @@ def settings_of(service: str, channel: str, *, files: bool) -> list[str]:
             of = next((each for each in CHANNELS if plain.startswith(f"NOTIFY_{each}_")), "")
             if of != channel.upper():
                 continue
-        if plain == "LISTEN_AUTH_KEY_FILE" or not (OURS.match(plain) or TABLES.search(plain)):
-            if plain.endswith(("_FILE", "_FOLDER")) == files and plain != "SPOOL_FOLDER":
-                found.append(name)
+        ours = OURS.match(plain) or TABLES.search(plain)
+        if not ours and plain.endswith(("_FILE", "_FOLDER")) == files:
+            found.append(name)
     return sorted(found)
 
 
@@ -114,11 +114,16 @@ def schema(found: list[Value]) -> dict[str, Any]:
         "title": "Values of the chart missedcall",
         **root,
         "definitions": {
-            "setting": {"type": ["string", "number", "boolean", "array"], "items": {"type": ["string", "number"]}},
+            "setting": {
+                "type": ["string", "number", "boolean", "array"],
+                "items": {"type": ["string", "number"]},
+            },
             "file": {
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {name: {"type": "string", "minLength": 1} for name in ("secret", "configMap", "key")},
+                "properties": {
+                    name: {"type": "string", "minLength": 1} for name in ("secret", "configMap", "key")
+                },
                 "oneOf": [{"required": ["secret"]}, {"required": ["configMap"]}],
             },
             "auth": {
@@ -137,7 +142,9 @@ def _group() -> dict[str, Any]:
 
 def _property(value: Value) -> dict[str, Any]:
     said: dict[str, Any] = {"description": value.text}
-    kind = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}.get(type(value.default))
+    kind = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}.get(
+        type(value.default)
+    )
     said["type"] = kind or ["integer", "null"]
     for mark in value.marks:
         word, _, rest = mark.partition(" ")
@@ -171,16 +178,18 @@ def readme(found: list[Value]) -> str:
         "",
         "<!-- Made by `make chart-docs` of values.yaml. -->",
         "",
-        "How to install and run it: [docs/kubernetes.md](../../docs/kubernetes.md). What the variables under `settings` mean:",
-        "[docs/collector.md](../../docs/collector.md#settings), [docs/classifier.md](../../docs/classifier.md#settings).",
+        "How to install and run it: [docs/kubernetes.md](../../docs/kubernetes.md). What the variables mean:",
+        "[docs/collector.md](../../docs/collector.md#settings),",
+        "[docs/classifier.md](../../docs/classifier.md#settings),",
+        "[docs/notifier.md](../../docs/notifier.md#settings).",
         "",
-        "`settings` and `files` take the variables of the service, and no others: a name that it does not know fails before",
-        "anything is installed. Secrets are named, never given: `files` and `auth` name Secrets of yours.",
+        "`settings` and `files` take the variables of the service, and no others: a name that it does not know",
+        "fails before anything is installed. Secrets are named, never given: `files` and `auth` name yours.",
     ]
     section = ""
     for value in sorted(found, key=lambda value: len(value.path) > 1):
         first = value.path[0] if len(value.path) > 1 else ""
-        if first != section or len(lines) == 9:
+        if first != section or not lines[-1].startswith("|"):
             section = first
             lines += ["", f"## {section or 'Everything'}", "", "| value | default | |", "|---|---|---|"]
         default = json.dumps(value.default, ensure_ascii=False)
@@ -191,21 +200,24 @@ def readme(found: list[Value]) -> str:
 
 def topics() -> str:
     """Return what KafkaTopic and KafkaUser objects are made of."""
-    return json.dumps(
-        [
-            {
-                "name": topic.name,
-                "partitions": topic.partitions,
-                "byPartition": topic.partitions == TOPICS["sip-transactions"].partitions,
-                "config": topic.kafka_config(),
-                "reads": sorted(topic.readers),
-                "writes": sorted(topic.writers),
-            }
-            for topic in TOPICS.values()
-            if topic.status == "used"
-        ],
-        indent=1,
-    ) + "\n"
+    return (
+        json.dumps(
+            [
+                {
+                    "name": topic.name,
+                    "partitions": topic.partitions,
+                    "byPartition": topic.partitions == TOPICS["sip-transactions"].partitions,
+                    "config": topic.kafka_config(),
+                    "reads": sorted(topic.readers),
+                    "writes": sorted(topic.writers),
+                }
+                for topic in TOPICS.values()
+                if topic.status == "used"
+            ],
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def generated() -> dict[Path, str]:

@@ -19,6 +19,7 @@ CHART = ROOT / "helm/missedcall"
 TOOLS = ROOT / "build/chart"
 """Where `tests/chart/install.sh` puts things."""
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+PREFIX = "MISSEDCALL_"
 RELEASE, NAMESPACE = "mc", "voip"
 VERSIONS = ("1.29", "1.37")
 """Of Kubernetes: the oldest that the chart takes, and the newest of which schemas are here."""

@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         return 1
     call_id = f"{secrets.token_hex(12)}@missedcall.invalid"
     try:
-        _send(target, [hep.encode(p) for p in trial_call(call_id, given.callee, int(time.time() * 1000), key)])
+        _send(
+            target, [hep.encode(p) for p in trial_call(call_id, given.callee, int(time.time() * 1000), key)]
+        )
         print(f"sent one call to {given.callee} by {given.to}", flush=True)  # noqa: T201
         return _wait(consumer, settings, call_id, given.timeout)
     except OSError as error:

@@ -1,0 +1,171 @@
+"""Objects of Strimzi, KEDA and the Prometheus operator, against the definitions that these ship."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from support import chart
+from support.chart import CASES, changed, rendered
+
+CRDS = Path(os.environ.get("MISSEDCALL_CRDS", chart.ROOT.parent / "shared/crds"))
+"""Where the definitions are; they are not part of this repository."""
+GROUPS = ("kafka.strimzi.io", "keda.sh", "monitoring.coreos.com")
+
+
+def _strict(schema):
+    """Return a schema of OpenAPI as one of JSON Schema that refuses what it does not know."""
+    if not isinstance(schema, dict):
+        return schema
+    found = {
+        name: {key: _strict(each) for key, each in value.items()}
+        if name == "properties"
+        else [_strict(each) for each in value]
+        if isinstance(value, list)
+        else _strict(value)
+        for name, value in schema.items()
+        if name not in ("format", "example")
+    }
+    if found.pop("x-kubernetes-int-or-string", False):
+        found["type"] = ["integer", "string"]
+        found.pop("anyOf", None)
+    if found.pop("nullable", False) and isinstance(found.get("type"), str):
+        found["type"] = [found["type"], "null"]
+    preserved = found.pop("x-kubernetes-preserve-unknown-fields", False)
+    if "properties" in found and "additionalProperties" not in found and not preserved:
+        found["additionalProperties"] = False
+    return found
+
+
+@cache
+def _validator(version, kind):
+    group = version.partition("/")[0]
+    for path in sorted(CRDS.glob("*.yaml")):
+        for crd in yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader):
+            if crd and crd["spec"]["group"] == group and crd["spec"]["names"]["kind"] == kind:
+                for each in crd["spec"]["versions"]:
+                    if each["served"] and f"{group}/{each['name']}" == version:
+                        schema = _strict(each["schema"]["openAPIV3Schema"])
+                        schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
+                        return jsonschema.Draft202012Validator(schema)
+    raise AssertionError(f"no definition of {version} {kind} in {CRDS}")
+
+
+def _definitions():
+    if not CRDS.is_dir():
+        pytest.skip(f"no custom resource definitions in {CRDS} (MISSEDCALL_CRDS)")
+
+
+def _check(found):
+    kinds = set()
+    for each in found:
+        if each["apiVersion"].startswith(GROUPS):
+            wrong = list(_validator(each["apiVersion"], each["kind"]).iter_errors(each))
+            assert [f"{each['kind']}: {error.json_path}: {error.message}" for error in wrong] == []
+            kinds.add(each["kind"])
+    return kinds
+
+
+def test_what_a_definition_does_not_know_is_refused():
+    _definitions()
+    good = next(each for each in rendered("keda-strimzi") if each["kind"] == "KafkaTopic")
+
+    _check([good])
+    with pytest.raises(AssertionError, match="partition"):
+        _check([{**good, "spec": {**good["spec"], "partition": 12}}])
+
+
+@pytest.mark.parametrize(
+    ("case", "kinds"),
+    [
+        ("keda-strimzi", {"KafkaTopic", "KafkaUser", "ScaledObject", "TriggerAuthentication"}),
+        ("tls-scram", {"ScaledObject", "TriggerAuthentication"}),
+        ("observability", {"PodMonitor"}),
+    ],
+)
+def test_custom_resources_are_what_their_operators_take(case, kinds):
+    _definitions()
+
+    assert _check(rendered(case)) >= kinds
+
+
+def test_a_certificate_instead_of_a_password_is_fine_too():
+    _definitions()
+    values = changed(
+        "keda-strimzi",
+        kafka__sasl__mechanism="",
+        kafka__tls__clientCertificate=True,
+        kafka__tls__ca={"configMap": "ca"},
+        strimzi__users__authentication="tls",
+    )
+
+    assert "TriggerAuthentication" in _check(chart.render(values))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_flag_there_is_nothing_but_kubernetes(case):
+    custom = {each["kind"] for each in rendered(case) if "." in each["apiVersion"].partition("/")[0]}
+
+    assert case in ("keda-strimzi", "tls-scram", "observability") or custom <= {"NetworkPolicy"}
+
+
+# -- Kafka, as our own code has it ----------------------------------------------------------------------------
+
+
+def test_strimzi_makes_the_topics_that_our_job_would():
+    from missedcall_common.kafka.plan import plan
+    from missedcall_common.kafka.settings import KafkaSettings
+
+    for case, prefix, generation in (("keda-strimzi", "", 1), ("keda-strimzi", "lab.", 3)):
+        found = chart.render(changed(case, kafka__prefix=prefix, kafka__generation=generation))
+        topics = {each["spec"]["topicName"]: each["spec"] for each in found if each["kind"] == "KafkaTopic"}
+        wanted = plan(
+            KafkaSettings(
+                bootstrap=("x:1",), prefix=prefix, generation=generation, partitions=24, channels=("webhook",)
+            )
+        )
+        assert {name: (t["partitions"], t["replicas"], t["config"]) for name, t in topics.items()} == {
+            t.name: (t.partitions, t.replicas, t.config) for t in wanted
+        }
+
+
+def test_a_user_has_the_rights_that_its_service_needs_and_no_other():
+    users = {
+        each["metadata"]["name"].removeprefix("mc-missedcall-"): {
+            (acl["resource"]["type"], acl["resource"]["name"]): acl["operations"]
+            for acl in each["spec"]["authorization"]["acls"]
+        }
+        for each in rendered("keda-strimzi")
+        if each["kind"] == "KafkaUser"
+    }
+    asks = ["Describe", "DescribeConfigs"]
+
+    assert users["collector"] == {
+        ("topic", "dead-letters"): ["Write", "Describe"],
+        ("topic", "sip-transactions"): ["Write", "Describe"],
+    }
+    assert users["classifier"] == {
+        ("topic", "call-state"): ["Read", "Write", *asks],
+        ("topic", "call-verdicts"): ["Write", *asks],
+        ("topic", "dead-letters"): ["Write", *asks],
+        ("topic", "missed-calls"): ["Write", *asks],
+        ("topic", "sip-transactions"): ["Read", "Write", *asks],
+        ("group", "missedcall-classifier"): ["Read", "Describe"],
+        ("transactionalId", "missedcall-classifier-"): ["Write", "Describe"],
+    }
+    assert users["notifier-webhook"] == {
+        ("topic", "dead-letters"): ["Write", *asks],
+        ("topic", "directory"): ["Read", *asks],
+        ("topic", "missed-calls"): ["Read", *asks],
+        ("topic", "notify-journal-webhook"): ["Read", "Write", *asks],
+        ("topic", "notify-redrive"): ["Read", *asks],
+        ("topic", "preferences"): ["Read", *asks],
+        ("group", "missedcall-notifier-webhook"): ["Read", "Describe"],
+        ("transactionalId", "missedcall-notifier-webhook-"): ["Write", "Describe"],
+    }
+    assert users["test"] == {
+        ("topic", "call-verdicts"): ["Read", "Describe"],
+        ("topic", "missed-calls"): ["Read", "Describe"],
+    }
