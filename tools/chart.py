@@ -3,7 +3,7 @@
     .venv/bin/python tools/chart.py
 
 Rule 1: values.yaml is the only place where a value, its default and its meaning are written.
-Rule 2: the schema is strict: what is not in values.yaml is refused, and so is a variable that a service would refuse.
+Rule 2: the schema is strict: what is not in values.yaml is refused, and so is a variable that no service knows.
 Rule 3: a comment `# -- text` describes the key below it; `# @...` says more about its type:
         `@schema {...}` JSON Schema besides the default's type; `@open` all of the default's type;
         `@settings SERVICE [CHANNEL]`, `@files SERVICE [CHANNEL]` variables of a service; `@auth`, `@port`,

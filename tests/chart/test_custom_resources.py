@@ -82,7 +82,7 @@ def test_what_a_definition_does_not_know_is_refused():
     [
         ("keda-strimzi", {"KafkaTopic", "KafkaUser", "ScaledObject", "TriggerAuthentication"}),
         ("tls-scram", {"ScaledObject", "TriggerAuthentication"}),
-        ("observability", {"PodMonitor"}),
+        ("observability", {"PodMonitor", "PrometheusRule", "ScaledObject"}),
     ],
 )
 def test_custom_resources_are_what_their_operators_take(case, kinds):

@@ -84,7 +84,8 @@ def test_groups_are_those_that_autoscalers_and_rights_name(case):
         component = each["metadata"].get("labels", {}).get("app.kubernetes.io/component")
         if each["kind"] == "ScaledObject":
             (trigger,) = each["spec"]["triggers"]
-            assert trigger["metadata"]["consumerGroup"] == groups[component]
+            if trigger["type"] == "kafka":
+                assert trigger["metadata"]["consumerGroup"] == groups[component]
         if each["kind"] == "KafkaUser" and component in groups:
             named = [a["resource"]["name"] for a in each["spec"]["authorization"]["acls"]]
             assert groups[component] in named

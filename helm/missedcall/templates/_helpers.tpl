@@ -196,6 +196,13 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{- define "missedcall.otelEnv" -}}
+{{- range $name, $value := .Values.otel }}
+- name: {{ $name }}
+  value: {{ include "missedcall.value" $value | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* Variables of a component's `settings` and `files`. */}}
 {{- define "missedcall.ownEnv" -}}
 {{- range $name, $value := .settings }}

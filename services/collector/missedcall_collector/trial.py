@@ -84,13 +84,7 @@ def _at_the_end(settings: KafkaSettings) -> Any:
         bootstrap_timeout_ms=CONNECT_MS,
     )
     try:
-        found = []
-        for topic in TOPICS:
-            name = name_of(topic, settings)
-            partitions = consumer.partitions_for_topic(name)
-            if not partitions:
-                raise KafkaUnusableError(f"topic {name} is missing, or may not be read by us")
-            found += [TopicPartition(name, number) for number in partitions]
+        found = _partitions(consumer, settings)
         consumer.assign(found)
         consumer.seek_to_end(*found)
         for partition in found:  # seeking is put off until somebody asks
@@ -99,6 +93,17 @@ def _at_the_end(settings: KafkaSettings) -> Any:
         consumer.close()
         raise
     return consumer
+
+
+def _partitions(consumer: Any, settings: KafkaSettings) -> list[TopicPartition]:
+    found = []
+    for topic in TOPICS:
+        name = name_of(topic, settings)
+        partitions = consumer.partitions_for_topic(name)
+        if not partitions:
+            raise KafkaUnusableError(f"topic {name} is missing, or may not be read by us")
+        found += [TopicPartition(name, number) for number in partitions]
+    return found
 
 
 def _send(target: "re.Match[str]", frames: list[bytes]) -> None:
