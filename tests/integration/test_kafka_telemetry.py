@@ -9,7 +9,9 @@ import pytest
 from support import hep_calls, kafka_log
 from support.classifier_process import ClassifierProcess
 from support.collector_process import CollectorProcess, send_tcp
+from support.notifier_process import NotifierProcess, webhook
 from support.otlp_sink import OtlpSink
+from support.webhook_sink import WebhookSink
 
 from missedcall_common.runtime.sampling import Sampler
 
@@ -22,7 +24,7 @@ HEALTH = {"MISSEDCALL_HEALTH": "127.0.0.1:0"}
 
 @pytest.fixture
 def environment(kafka):
-    return {**kafka_log.environment(kafka, PARTITIONS), **HEALTH}
+    return {**kafka_log.environment(kafka, PARTITIONS), **HEALTH, "MISSEDCALL_KAFKA_CHANNELS": "webhook"}
 
 
 async def metrics_of(process):
@@ -40,7 +42,7 @@ async def until(condition):
             await asyncio.sleep(0.1)
 
 
-def test_a_call_is_one_trace_and_nobody_is_named(environment):
+def test_a_call_is_one_trace_and_nobody_is_named(environment, tmp_path):
     messages = list(hep_calls.in_time(CALLS, 100.0))
     frames = [
         hep_calls.dated(frame, time.time_ns() // 1_000_000) for _, frame in hep_calls.frames(CALLS, 100.0)
@@ -57,19 +59,28 @@ def test_a_call_is_one_trace_and_nobody_is_named(environment):
             return [span for span in sink.spans if span.name == name]
 
         async with (
+            WebhookSink() as receiver,
             CollectorProcess({**collecting, **sink.environment}) as collector,
             ClassifierProcess({**environment, **sink.environment}) as classifier,
+            NotifierProcess(
+                {**collecting, **sink.environment, **webhook(receiver.port, tmp_path)}
+            ) as notifier,
         ):
             await classifier.event("state.loaded", PARTITIONS)
+            await notifier.event("service.started")
             await send_tcp((await collector.ports())["tcp"], frames)
             await until(lambda: len(named("process sip-transactions")) >= CALLS)
-            await until(lambda: {"missedcall.facts", "missedcall.published"} <= sink.metrics.keys())
-            pulled = [await metrics_of(collector), await metrics_of(classifier)]
-            for process in (collector, classifier):
+            await until(lambda: len(named("process missed-calls")) == len(named("send missed-calls")) > 0)
+            await until(
+                lambda: (
+                    {"missedcall.facts", "missedcall.published", "missedcall.notices"} <= sink.metrics.keys()
+                )
+            )
+            processes = (collector, classifier, notifier)
+            pulled = [await metrics_of(process) for process in processes]
+            for process in processes:
                 assert await process.terminate() == 0
-            said = [
-                json.dumps(event).encode() for process in (collector, classifier) for event in process.events
-            ]
+            said = [json.dumps(event).encode() for process in processes for event in process.events]
         return pulled, said
 
     with OtlpSink() as sink:
@@ -81,12 +92,12 @@ def test_a_call_is_one_trace_and_nobody_is_named(environment):
     by_trace = {span.trace_id: span.span_id for span in roots}
     assert all(by_trace[span.trace_id] == span.parent_span_id for span in sink.spans if span.parent_span_id)
     assert {span.name for span in sink.spans} == {
-        "receive hep",
-        "process sip-transactions",
-        "send missed-calls",
+        *("receive hep", "process sip-transactions", "send missed-calls", "process missed-calls")
     }
     assert b"missedcall_published_total" in pulled[0]
     assert b"missedcall_decision_delay_seconds_bucket" in pulled[1]
+    assert b'missedcall_delivery_duration_seconds_bucket{channel="webhook"' in pulled[2]
+    assert b'missedcall_undelivered{channel="webhook"} 0.0' in pulled[2]
 
     personal = {message.call_id for message in messages} | {
         name for message in messages for name in re.findall(r"call(?:er|ee)\d{6}", message.head.decode())

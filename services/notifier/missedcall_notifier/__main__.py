@@ -3,11 +3,14 @@
 import asyncio
 import os
 import sys
+from importlib import metadata
+from uuid import uuid4
 
 from missedcall_common.kafka.client import KafkaUnusableError
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_common.runtime.health import HealthError
 from missedcall_common.runtime.settings import SettingsError
+from missedcall_common.runtime.telemetry import Telemetry, TelemetryError
 
 from .stream.service import Service
 from .stream.settings import ServiceSettings, load
@@ -24,12 +27,19 @@ def main() -> int:
     """
     try:
         settings = load(os.environ)
-    except SettingsError as error:
+        telemetry = Telemetry(
+            "notifier",
+            metadata.version("missedcall-notifier"),
+            settings.worker or str(uuid4()),
+            os.environ,
+            pulled=bool(settings.health),
+        )
+    except (SettingsError, TelemetryError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure()
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, telemetry))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -43,8 +53,8 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: ServiceSettings) -> None:
-    await Service(settings).until_stopped()
+async def _run(settings: ServiceSettings, telemetry: Telemetry) -> None:
+    await Service(settings, telemetry).until_stopped()
 
 
 if __name__ == "__main__":

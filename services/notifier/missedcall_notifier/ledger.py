@@ -148,6 +148,8 @@ class Ledger:
         self._notices = _Queue(self._held)
         self._corrections = _Queue(self._held)
         self._ended: list[tuple[float, str]] = []
+        self._begun: list[tuple[float, str]] = []
+        """When each was to be delivered first; entries of what has ended are stale."""
         self._changed: dict[str, bytes | None] = {}
         for row in rows:
             self._put(decode(row))
@@ -156,6 +158,17 @@ class Ledger:
     def waiting(self) -> int:
         """How many deliveries are open."""
         return self._open
+
+    @property
+    def waits_since(self) -> float | None:
+        """When the oldest of those that have not ended was to be delivered, POSIX seconds; None if all have."""
+        while self._begun:
+            since, name = self._begun[0]
+            held = self._held.get(name)
+            if held is not None and held.state not in ENDED and since == max(held.opened_at, held.not_before):
+                return since
+            heapq.heappop(self._begun)
+        return None
 
     @property
     def under_way(self) -> list[Delivery]:
@@ -282,6 +295,9 @@ class Ledger:
         if self._slim and delivery.state in ENDED and delivery.state is not State.DEAD:
             delivery = _slimmed(delivery)
         self._held[delivery.delivery_id] = delivery
+        if delivery.state not in ENDED and (held is None or held.state in ENDED):
+            since = max(delivery.opened_at, delivery.not_before)
+            heapq.heappush(self._begun, (since, delivery.delivery_id))
         if delivery.state in OPEN:
             (self._corrections if delivery.supersedes else self._notices).add(delivery)
         elif delivery.state in ENDED:

@@ -123,3 +123,26 @@ def test_a_backlog_that_is_served_from_one_end_does_not_grow_the_other():
         ledger.forget(NOW + number)
 
     assert len(ledger._notices._due_late) < 5000
+
+
+def test_it_knows_since_when_the_oldest_that_has_not_ended_waits():
+    ledger = Ledger()
+    for number in range(3):
+        ledger.take([make_delivery(f"fact-{number}", now=NOW + number)], number)
+    begun = {attempt.fact.fact_id: attempt for attempt in ledger.claim(NOW + 9, 9)}
+
+    since = []
+    for name in ("fact-1", "fact-0", "fact-2"):
+        since.append(ledger.waits_since)
+        ledger.record(begun[name], settle(begun[name], Sent(), POLICY, NOW + 9))
+
+    assert since == [NOW, NOW, NOW + 2]
+    assert ledger.waits_since is None
+
+
+def test_a_redriven_delivery_waits_since_its_redrive():
+    ledger = Ledger()
+    dead = dead_one(ledger)
+    ledger.redrive(dead, NOW + 99)
+
+    assert ledger.waits_since == NOW + 99

@@ -188,9 +188,9 @@ class KafkaPartitions(Partitions):
             self._telemetry.span(
                 one.call, "process sip-transactions", began, one.decided_at, one.attributes, root=True
             )
-            self._telemetry.span(
-                one.call, "send missed-calls", one.decided_at, now_s, {"messaging.system": "kafka"}
-            )
+            if one.missed:
+                said = {"messaging.system": "kafka"}
+                self._telemetry.span(one.call, "send missed-calls", one.decided_at, now_s, said)
 
     def _fail(self, partition: int, error: Exception) -> None:
         """Note in the state on which record we failed, so that the next life takes care, and end this one."""

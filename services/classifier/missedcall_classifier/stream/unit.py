@@ -82,6 +82,8 @@ class Traced(Struct, frozen=True):
     rang_at: float
     """When the first phone rang; 0: none did."""
     decided_at: float
+    missed: bool
+    """Whether a fact was published."""
     attributes: dict[str, str | int | float]
 
 
@@ -208,7 +210,9 @@ class Unit:
                         "missedcall.ring_s": verdict.ring_s,
                         "missedcall.confidence": verdict.confidence,
                     }
-                    self._traced.append(Traced(call, verdict.rang_at, verdict.decided_at, said))
+                    self._traced.append(
+                        Traced(call, verdict.rang_at, verdict.decided_at, bool(verdict.fact_id), said)
+                    )
 
     def _decide_with_care(self, batch: CaptureBatch) -> None:
         """Decide a record without the messages that make us fail."""

@@ -165,6 +165,12 @@ class KafkaPartitions:
         """How many deliveries wait here."""
         return sum(part.ledger.waiting for part in self._parts.values() if part.loaded)
 
+    @property
+    def waits_since(self) -> float | None:
+        """When the oldest of them was to be delivered, POSIX seconds; None if none waits."""
+        since = (part.ledger.waits_since for part in self._parts.values() if part.loaded)
+        return min((at for at in since if at is not None), default=None)
+
     # -- the journal ---------------------------------------------------------------------------------
 
     async def positions(self, channel: str) -> Mapping[int, int]:

@@ -8,6 +8,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from typing import Any
@@ -17,8 +18,10 @@ from missedcall_common.kafka.plan import name_of, plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
+from missedcall_common.runtime.telemetry import Reading, Telemetry
 from missedcall_notifier.app import Notifier, ways_of
 from missedcall_notifier.clock import SystemClock
+from missedcall_notifier.delivery import Delivery, State
 from missedcall_notifier.people.log import DIRECTORY, PREFERENCES
 
 from .partitions import KafkaPartitions
@@ -29,6 +32,10 @@ LOOK_S = 0.2
 """Between two looks whether the membership has failed."""
 WAIT_S = 2.0
 """Between two attempts to find the topics."""
+TELL_S = 1.0
+"""Between two states of what is told by telemetry."""
+COUNTED = ("notices.sent", "notices.retry", "notices.uncertain", "notices.dead", "notices.suppressed")
+"""Told from the start, so that the first of a kind is seen to be one more than none."""
 HANGS_S = 60.0
 """Without a sign of the membership's thread, besides the time that it may wait for deliveries to end."""
 LEAVE_S = 5.0
@@ -43,7 +50,7 @@ class TopicsRefusedError(KafkaUnusableError):
 class Service:
     """One notifier from its start to its end."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, telemetry: Telemetry) -> None:
         """Prepare.
 
         Raises:
@@ -51,6 +58,7 @@ class Service:
             SettingsError: the settings contradict themselves, or a file cannot be used.
         """
         self._settings = settings
+        self._telemetry = telemetry
         clock = SystemClock()
         self._partitions = KafkaPartitions(settings, clock)
         ways = [way for way in ways_of(settings.notify, clock) if way.channel.name == settings.channel]
@@ -60,11 +68,14 @@ class Service:
             self._partitions,
             self._partitions,
             clock,
+            observe=self._observe,
             people=self._people,
             ways=ways,
             claim_s=settings.session_s / 2,
         )
-        self._health = Health(settings.health, live=self._live, ready=self._ready)
+        self._health = Health(
+            settings.health, live=self._live, ready=self._ready, metrics=telemetry.exposition
+        )
         self._stopping = asyncio.Event()
         self._working = False
 
@@ -94,6 +105,7 @@ class Service:
             )
             await self._work()
         await self._health.stop()
+        await asyncio.to_thread(self._telemetry.close)
         emit(Event.SERVICE_STOPPED, uptime_s=round(time.monotonic() - began, 1))
 
     async def _work(self) -> None:
@@ -101,12 +113,16 @@ class Service:
         stopping = asyncio.ensure_future(self._stopping.wait())
         following = asyncio.ensure_future(self._people.follow(self._stopping)) if self._people else None
         say_at = time.monotonic() + self._settings.report_s
+        tell_at = 0.0
         self._working = True
         ends: set[asyncio.Future[Any]] = {delivering, stopping, self._partitions.failed}
         while self._partitions.membership.failed is None:
             done, _ = await asyncio.wait(ends, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 break
+            if time.monotonic() >= tell_at:
+                tell_at = time.monotonic() + TELL_S
+                self._telemetry.tell(self._readings())
             if time.monotonic() >= say_at:
                 say_at = time.monotonic() + self._settings.report_s
                 self._say()
@@ -173,16 +189,48 @@ class Service:
             return "not begun"
         return "" if self._partitions.ready else "partitions are not loaded"
 
-    def _say(self) -> None:
+    @property
+    def _counts(self) -> Counter[str]:
         counts: Counter[str] = Counter(self._partitions.counts)
         for lane in self._notifier.counts.values():
             for name, count in lane.items():
                 unrouted = ":" in name
                 counts[name if unrouted else f"notices.{name}"] += count
+        return counts
+
+    def _readings(self) -> Iterator[Reading]:
+        counts, channel = self._counts, {"channel": self._settings.channel}
+        for name in COUNTED:
+            counts.setdefault(name, 0)
+        yield from (Reading(name, total, channel) for name, total in counts.items())
+        yield Reading("missedcall.undelivered", self._partitions.open_deliveries, channel)
+        since = self._partitions.waits_since
+        yield Reading("missedcall.undelivered.age", max(0.0, time.time() - since) if since else 0.0, channel)
+        yield Reading("missedcall.channel.paused", len(self._notifier.paused), channel)
+
+    def _observe(self, delivery: Delivery) -> None:
+        """Tell of a delivery that has ended."""
+        if delivery.state not in (State.SENT, State.DEAD):
+            return
+        began = max(delivery.opened_at, delivery.not_before)
+        if delivery.state is State.SENT:
+            took_s = delivery.changed_at - began
+            self._telemetry.record("missedcall.delivery.duration", max(0.0, took_s), channel=delivery.channel)
+        call = self._telemetry.sampler.trace(delivery.fact.call_id)
+        if call is not None:
+            said: dict[str, str | int | float] = {
+                "missedcall.channel": delivery.channel,
+                "missedcall.state": str(delivery.state),
+                "missedcall.attempts": delivery.attempts,
+                "missedcall.failure": str(delivery.failure or ""),
+            }
+            self._telemetry.span(call, "process missed-calls", began, delivery.changed_at, said)
+
+    def _say(self) -> None:
         emit(
             Event.COUNTERS_REPORTED,
             channel=self._settings.channel,
-            counts=dict(counts),
+            counts=dict(self._counts),
             waiting=self._partitions.open_deliveries,
         )
 
