@@ -55,6 +55,8 @@ class Run(Struct, frozen=True, kw_only=True):
     fault: float = 0.05
     """Share of requests that a target fails."""
     freeze: bool = True
+    settle_s: float = 2.0
+    """How long an item is given to appear before it is searched for: our server stores at once, or never."""
     patience_s: float = 180.0
     """For everything to be told, after the end of all trouble."""
 
@@ -210,6 +212,7 @@ class Chaos:
             "MISSEDCALL_SESSION_S": str(SESSION_S),
             "MISSEDCALL_REPORT_S": "3600",
             "CHAOS_CRASH": str(crash),
+            "CHAOS_SETTLE_S": str(self._run.settle_s),
             "CHAOS_TAKE_OVER": str(0.0 if self._calm else self._run.take_over),
         }
         if number < self._run.named:

@@ -1,7 +1,8 @@
 """The notifier with crash points: a process of its own, for chaos tests.
 
 CHAOS_CRASH holds the chance at each step of a transaction and of an attempt, CHAOS_TAKE_OVER that at each step of
-taking a partition over. The last line on standard error names the step.
+taking a partition over, CHAOS_SETTLE_S how long an item is given to appear in Exchange. The last line on standard
+error names the step.
 """
 
 import asyncio
@@ -94,7 +95,9 @@ read, send = partitions.read, stages.send
 if __name__ == "__main__":
     from missedcall_notifier import __main__ as service
     from missedcall_notifier import lane
+    from missedcall_notifier.channels import exchange_answers
 
+    exchange_answers.SETTLE_S = float(os.environ.get("CHAOS_SETTLE_S", exchange_answers.SETTLE_S))
     partitions.Writer = CrashingWriter
     partitions.read = crashing_read
     lane.send = crashing_send
