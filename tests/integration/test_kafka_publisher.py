@@ -35,7 +35,7 @@ def settings(kafka):
 def topic(settings):
     name = name_of("sip-transactions", settings)
     with connected(settings, "test") as topics:
-        topics.create([Wanted(name, 2, 1, {})])
+        topics.create([Wanted("sip-transactions", name, 2, 1, {})])
     return name
 
 
@@ -138,7 +138,7 @@ def test_a_topic_that_comes_later_is_found(settings):
     publisher.offer(1, value(0), 1)
     until(lambda: publisher._lost_at is not None)
     with connected(settings, "test") as topics:
-        topics.create([Wanted(name, 2, 1, {})])
+        topics.create([Wanted("sip-transactions", name, 2, 1, {})])
     until(lambda: publisher.waiting == 0)
     publisher.stop(PATIENCE_S)
 

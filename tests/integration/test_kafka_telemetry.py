@@ -77,6 +77,8 @@ def test_a_call_is_one_trace_and_nobody_is_named(environment, tmp_path):
                 )
             )
             processes = (collector, classifier, notifier)
+            while b'missedcall_undelivered{channel="webhook"} 0.0' not in await metrics_of(notifier):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.2)
             pulled = [await metrics_of(process) for process in processes]
             for process in processes:
                 assert await process.terminate() == 0

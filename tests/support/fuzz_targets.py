@@ -26,7 +26,7 @@ from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
 from missedcall_collector.batching import Batcher
 from missedcall_collector.capture import Capture, CaptureError
-from missedcall_collector.correlation import CorrelationRules
+from missedcall_collector.correlation import BETWEEN, MAX_KEY, CorrelationRules
 from missedcall_collector.hep import HepPacket, decode, encode
 from missedcall_collector.hep_packet import MAX_FRAME, MAX_PAYLOAD, HepError
 from missedcall_collector.hep_stream import HepStream
@@ -197,7 +197,7 @@ def _intake() -> Intake:
 def _check(records: list[SipMessage], intake: Intake) -> Hashable:
     """Hold records and counts to what the classifier relies on."""
     for record in records:
-        assert record.key, record
+        assert len(record.key) <= 2 * MAX_KEY + len(BETWEEN), record
         assert 0 < len(record.call_id) <= MAX_CALL_ID, record
         assert record.head, record
         assert len(record.head) <= MAX_HEAD_BYTES + 100_000, len(record.head)
