@@ -58,6 +58,10 @@ chaos-stock: setup  ## its negative control: what Faust's own guarantees make of
 	$(BIN)/python tests/chaos/run_kafka.py --stock at_least_once --calls $(or $(CALLS),10000) --seconds $(or $(SECONDS),100) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
 	$(BIN)/python tests/chaos/run_kafka.py --stock exactly_once --calls $(or $(CALLS),10000) --seconds $(or $(SECONDS),100) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
 
+.PHONY: chaos-scale
+chaos-scale: setup  ## cut the log into more partitions under load, the job, collectors and workers killed (PARTITIONS=12 TO=24)
+	$(BIN)/python -W ignore tests/chaos/scale_kafka.py --partitions $(or $(PARTITIONS),12) --to $(or $(TO),24) --calls $(or $(CALLS),6000) --seed $(or $(SEED),1) --nodes $(or $(NODES),1)
+
 .PHONY: roll
 roll: setup  ## restart each worker of the classifier under load; prints for how long partitions stood still
 	$(BIN)/python tests/chaos/roll_kafka.py

@@ -27,6 +27,7 @@ PACKAGES = (
 
 COMPILED = (
     "missedcall_common/sip",
+    "missedcall_common/placing.py",
     "missedcall_classifier",
     *(
         f"missedcall_collector/{name}.py"

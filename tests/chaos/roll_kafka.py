@@ -1,9 +1,10 @@
 """Restarts every worker of the classifier in turn, under load, and says for how long partitions stood still.
 
-    .venv/bin/python tests/chaos/roll_kafka.py [--workers N] [--calls-per-s N] [--partitions N]
+    .venv/bin/python tests/chaos/roll_kafka.py [--workers N] [--calls-per-s N] [--partitions N] [--only scale]
 
 A partition stands still from one committed position to the next; with nothing wrong that is the time between two
 commits, or between two batches. Once with names (static membership), once without, once killed instead of asked.
+Then one worker more comes, and goes again.
 Ends with 1 unless every fact and verdict is there once.
 """
 # ruff: noqa: T201, ASYNC110 - a command prints, and waits for what tells nobody
@@ -37,11 +38,15 @@ from missedcall_common.kafka.__main__ import main as create_topics  # noqa: E402
 BEFORE_S = 10.0
 """Undisturbed, for comparison."""
 BETWEEN_S = 3.0
+SETTLED_S = 15.0
+"""After a change: until its last consequence is seen."""
 SESSION_S = 10.0
 
 
-async def roll(bootstrap: str, args: argparse.Namespace, *, named: bool, number: signal.Signals) -> bool:
-    """Restart all once and print a line; return whether everything was exact."""
+async def roll(
+    bootstrap: str, args: argparse.Namespace, *, named: bool, number: signal.Signals | None
+) -> bool:
+    """Restart all once, or scale out and in, and print a line; return whether everything was exact."""
     prefix = f"r{uuid.uuid4().hex[:8]}."
     kafka = {
         "MISSEDCALL_KAFKA_BOOTSTRAP": bootstrap,
@@ -63,7 +68,7 @@ async def roll(bootstrap: str, args: argparse.Namespace, *, named: bool, number:
         name = {"MISSEDCALL_WORKER": f"worker-{place}"} if named else {}
         return ClassifierProcess({**deciding, **name})
 
-    workers = [Kept(lambda n=place: worker(n)) for place in range(args.workers)]
+    *workers, more = (Kept(lambda n=place: worker(n)) for place in range(args.workers + 1))
     async with CollectorProcess(hearing) as collector:
         await collector.ports()
         try:
@@ -73,23 +78,41 @@ async def roll(bootstrap: str, args: argparse.Namespace, *, named: bool, number:
             loading = asyncio.create_task(Load([agent], 10_000_000, args.calls_per_s).run())
             await asyncio.sleep(BEFORE_S)
             began = time.time()
-            for kept in workers:
+            half = began
+            for kept in workers if number is not None else []:
                 gone = kept.process
                 kept.send(number)
                 await kept.begun("state.loaded", after=gone)
                 await asyncio.sleep(BETWEEN_S)
+            if number is None:
+                more.keep()
+                await more.begun("state.loaded")
+                await asyncio.sleep(SETTLED_S)
+                half = time.time()
+                await more.let_go()
+                await asyncio.sleep(SESSION_S)
             ended = time.time()
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
             await collector.terminate()
             await caught_up(bootstrap, prefix)
         finally:
-            await asyncio.gather(*(kept.let_go() for kept in workers))
-    usual, rolling = pauses(bootstrap, prefix, began, ended)
+            await asyncio.gather(*(kept.let_go() for kept in (*workers, more)))
+    usual, rolling = (
+        pauses(bootstrap, prefix, began - BEFORE_S + 2, began),
+        pauses(bootstrap, prefix, half, ended + SETTLED_S),
+    )
+    if number is None:
+        out = pauses(bootstrap, prefix, began, half)
+        print(
+            f"one more, {'named' if named else 'unnamed'}: longest {max(out.values()):.1f} s, median "
+            f"{statistics.median(out.values()):.1f} s"
+        )
     outcome = await asyncio.to_thread(compare, bootstrap, prefix, Policy())
     drained = [seconds for kept in workers for seconds in kept.drained_s]
     print(
-        f"{number.name}, {'named' if named else 'unnamed'}: {args.workers} workers, {args.partitions} partitions,"
+        f"{number.name if number else 'one less'}, {'named' if named else 'unnamed'}:"
+        f" {args.workers} workers, {args.partitions} partitions,"
         f" {args.calls_per_s:.0f} calls/s: longest pause of a partition {max(rolling.values()):.1f} s,"
         f" median {statistics.median(rolling.values()):.1f} s, before the roll {max(usual.values()):.1f} s;"
         f" SIGTERM to exit at most {max(drained, default=0.0):.2f} s;"
@@ -108,23 +131,16 @@ async def caught_up(bootstrap: str, prefix: str) -> None:
             await asyncio.sleep(0.5)
 
 
-def pauses(
-    bootstrap: str, prefix: str, began: float, ended: float
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the longest time between two positions of each partition, before and during the roll, in seconds."""
+def pauses(bootstrap: str, prefix: str, since: float, until: float) -> dict[int, float]:
+    """Return the longest time between two positions of each partition, of those after which it was in a time."""
     times: dict[int, list[float]] = defaultdict(list)
     for key, partition, time_ms in state(bootstrap, f"{prefix}call-state"):
         if key == NEXT.encode():
             times[partition].append(time_ms / 1000)
-    found: tuple[dict[int, float], dict[int, float]] = ({}, {})
-    for partition, at in times.items():
-        for longest, since, until in (
-            (found[0], began - BEFORE_S + 2, began),
-            (found[1], began, ended + 15),
-        ):
-            gaps = [later - sooner for sooner, later in pairwise(at) if since <= later <= until]
-            longest[partition] = max(gaps, default=0.0)
-    return found
+    return {
+        partition: max((b - a for a, b in pairwise(at) if since <= b <= until), default=0.0)
+        for partition, at in times.items()
+    }
 
 
 def main() -> int:
@@ -135,6 +151,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--partitions", type=int, default=12)
     parser.add_argument("--calls-per-s", type=float, default=50.0)
+    parser.add_argument("--only", choices=("restart", "scale"), default="")
     args = parser.parse_args()
     try:
         cluster = Cluster.create(1, watch=os.getpid())
@@ -149,7 +166,10 @@ def main() -> int:
                 (False, signal.SIGTERM),
                 (True, signal.SIGKILL),
                 (False, signal.SIGKILL),
+                (True, None),
+                (False, None),
             )
+            if args.only in ("", "scale" if number is None else "restart")
         ]
     finally:
         cluster.remove()

@@ -12,6 +12,7 @@ from missedcall_classifier.policy import Policy
 from missedcall_classifier.stream.app import make_app
 from missedcall_classifier.stream.eos import EosApp, EosConsumer, EosTransport, EosWorker
 from missedcall_classifier.stream.settings import ClassifierSettings
+from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.settings import KafkaSettings
 
 
@@ -36,7 +37,7 @@ def test_partitions_are_taken_over_before_they_are_read():
 
 
 def test_the_app_uses_our_consumer():
-    app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy())
+    app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy(), Cut(1, 48))
 
     assert isinstance(app, EosApp)
     assert "_new_transport" in vars(faust.App)
@@ -76,9 +77,14 @@ def test_each_record_is_handed_over_where_we_save_the_tasks():
 def test_the_name_of_a_worker_is_its_name_in_the_group():
     kafka = KafkaSettings(bootstrap=("127.0.0.1:1",))
 
-    assert make_app(ClassifierSettings(kafka=kafka), Policy()).conf.consumer_group_instance_id is None
     assert (
-        make_app(ClassifierSettings(kafka=kafka, worker="c-0"), Policy()).conf.consumer_group_instance_id
+        make_app(ClassifierSettings(kafka=kafka), Policy(), Cut(1, 48)).conf.consumer_group_instance_id
+        is None
+    )
+    assert (
+        make_app(
+            ClassifierSettings(kafka=kafka, worker="c-0"), Policy(), Cut(1, 48)
+        ).conf.consumer_group_instance_id
         == "c-0"
     )
     assert "group_instance_id=conf.consumer_group_instance_id" in inspect.getsource(

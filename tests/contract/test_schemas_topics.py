@@ -23,6 +23,7 @@ def test_the_topics_are_these():
         "missed-calls",
         JOURNAL,
         "notify-redrive",
+        "partitioning",
         "preferences",
         "sip-transactions",
     ]

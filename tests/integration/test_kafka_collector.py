@@ -14,8 +14,8 @@ from support import hep_calls
 from support.collector_process import CollectorProcess, missing_numbers, read_topic, send_tcp
 
 from missedcall_collector import hep
-from missedcall_collector.correlation import partitions_of
 from missedcall_common.kafka.__main__ import main as create_topics
+from missedcall_common.placing import partitions_of
 from missedcall_schemas.codec import encode_batch
 
 pytestmark = [pytest.mark.kafka]
@@ -252,7 +252,7 @@ def test_while_kafka_is_away_the_disk_holds_it_and_it_comes_in_order(kafka, envi
     assert received_in_order(topic) == sent_in_order(1000)
     assert counts["received"] == counts["published"]
     assert sum(missing_numbers(batches) for batches in topic.batches.values()) == 0
-    assert [path.suffix for path in folder.iterdir() if path.suffix == ".spool"] == []
+    assert [path.suffix for path in folder.iterdir() if path.suffix == ".batches"] == []
 
 
 def test_what_a_stop_could_not_publish_the_next_start_publishes_first(kafka, environment, tmp_path):

@@ -36,6 +36,7 @@ def topic(settings):
     name = name_of("sip-transactions", settings)
     with connected(settings, "test") as topics:
         topics.create([Wanted("sip-transactions", name, 2, 1, {})])
+        topics.create([Wanted("partitioning", name_of("partitioning", settings), 1, 1, {})])
     return name
 
 
@@ -51,7 +52,7 @@ def value(number):
 
 
 def test_a_client_that_fails_is_replaced_and_nothing_is_missing_or_out_of_order(settings, topic, kafka):
-    publisher = Publisher(settings, topic, "test", MEMORY, None)
+    publisher = Publisher(settings, "test", MEMORY, None)
     publisher.start()
 
     def offer(first, last):
@@ -66,7 +67,7 @@ def test_a_client_that_fails_is_replaced_and_nothing_is_missing_or_out_of_order(
         try:
             offer(life * 50, life * 50 + 50)
             until(lambda: len(publisher._under_way) == 100)
-            publisher._refused(publisher._life, 0, UnknownError())
+            publisher._refused(publisher._life, UnknownError())
             until(lambda: publisher._life >= life)  # noqa: B023 - it is called at once
         finally:
             kafka.thaw(1)
@@ -80,7 +81,7 @@ def test_a_client_that_fails_is_replaced_and_nothing_is_missing_or_out_of_order(
 
 
 def test_a_record_that_kafka_refuses_costs_itself_and_no_other(settings, topic):
-    publisher = Publisher(settings, topic, "test", MEMORY, None)
+    publisher = Publisher(settings, "test", MEMORY, None)
     publisher.start()
     publisher.offer(0, value(0), 1)
     publisher.offer(0, b"x" * 3_000_000, 7)
@@ -94,7 +95,7 @@ def test_a_record_that_kafka_refuses_costs_itself_and_no_other(settings, topic):
 
 
 def test_what_is_under_way_is_bounded(settings, topic, kafka):
-    publisher = Publisher(settings, topic, "test", 400_000, None)
+    publisher = Publisher(settings, "test", 400_000, None)
     publisher.start()
     publisher.offer(0, value(0), 1)
     until(lambda: publisher.waiting == 0)
@@ -119,7 +120,6 @@ def test_another_partition_count_stops_it(settings, topic):
         assert topics.find([topic])[topic].partitions == 2
     publisher = Publisher(
         KafkaSettings(bootstrap=settings.bootstrap, prefix=settings.prefix, partitions=3),
-        topic,
         "test",
         MEMORY,
         None,
@@ -133,7 +133,7 @@ def test_another_partition_count_stops_it(settings, topic):
 
 def test_a_topic_that_comes_later_is_found(settings):
     name = name_of("sip-transactions", settings)
-    publisher = Publisher(settings, name, "test", MEMORY, None)
+    publisher = Publisher(settings, "test", MEMORY, None)
     publisher.start()
     publisher.offer(1, value(0), 1)
     until(lambda: publisher._lost_at is not None)
@@ -147,7 +147,7 @@ def test_a_topic_that_comes_later_is_found(settings):
 
 def test_without_kafka_and_without_a_disk_what_is_lost_at_the_end_is_counted(monkeypatch):
     monkeypatch.setattr(Publisher, "_connect", lambda _self, _made: None)  # an attempt that takes for ever
-    publisher = Publisher(KafkaSettings(bootstrap=("127.0.0.1:1",)), "t", "test", MEMORY, None)
+    publisher = Publisher(KafkaSettings(bootstrap=("127.0.0.1:1",)), "test", MEMORY, None)
     publisher.start()
     publisher.offer(0, value(0), 3)
     publisher.stop(0.1)

@@ -26,7 +26,7 @@ def environment(kafka):
 
 def test_topics_are_created_once_as_the_release_says(environment, capsys):
     assert main([], environment) == 0
-    assert capsys.readouterr().out.count(" created: ") == 10
+    assert capsys.readouterr().out.count(" created: ") == 11
     assert main([], environment) == 0
     assert capsys.readouterr().out == ""
     settings = KafkaSettings(
@@ -47,7 +47,7 @@ def test_topics_are_created_once_as_the_release_says(environment, capsys):
 
 def test_a_check_creates_nothing(environment, capsys):
     assert main(["--check"], environment) == 1
-    assert capsys.readouterr().out.count(" is missing: ") == 10
+    assert capsys.readouterr().out.count(" is missing: ") == 11
     assert main(["--check"], environment) == 1
 
 

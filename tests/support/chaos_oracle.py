@@ -1,9 +1,10 @@
 """What is on the topics against what the log says: facts by the core of the audit, verdicts beside it."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+from unittest.mock import patch
 
 from kafka import KafkaConsumer, TopicPartition
 from support.classifier_process import values
@@ -13,6 +14,8 @@ from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.stream.audit import Auditor, Report
 from missedcall_classifier.stream.unit import NEXT
+from missedcall_common.kafka.cut import Cut
+from missedcall_common.placing import heirs
 from missedcall_schemas.codec import encode_verdict
 from missedcall_schemas.records import CaptureBatch
 
@@ -59,31 +62,55 @@ class _Recording:
         self._verdicts.update(_digest(encode_verdict(v)) for one in decisions for v in one.verdicts)
         return decisions
 
+    def load(self, rows) -> None:
+        self._engine.load(rows)
+
+    def rows(self) -> Iterator[tuple[str, bytes]]:
+        return self._engine.rows()
+
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         return self._engine.changes()
 
 
-def compare(bootstrap: str, prefix: str, policy: Policy) -> Outcome:
-    """Read everything and decide the log again; the pipeline has come to its end."""
+def compare(bootstrap: str, prefix: str, policy: Policy, cuts: Sequence[Cut] = (Cut(1, 0),)) -> Outcome:
+    """Read everything and decide the log again, generation after generation; the pipeline has come to its end."""
     auditor, expected = Auditor(policy), Counter[bytes]()
+    suffixes = [f".g{cut.generation}" if cut.generation > 1 else "" for cut in cuts]
     facts = values(bootstrap, f"{prefix}missed-calls")
     found = Counter(map(_digest, values(bootstrap, f"{prefix}call-verdicts")))
     hidden = -len(facts) - found.total()
     for topic in ("missed-calls", "call-verdicts"):
         hidden += len(values(bootstrap, f"{prefix}{topic}", "read_uncommitted"))
-    committed = positions(bootstrap, f"{prefix}call-state", "read_committed")
+    committed, written = (
+        sum(positions(bootstrap, f"{prefix}call-state{suffix}", isolation) for suffix in suffixes)
+        for isolation in ("read_committed", "read_uncommitted")
+    )
     for fact in facts:
         auditor.published(fact)
-    for partition, value in records(bootstrap, f"{prefix}sip-transactions"):
-        auditor._engines.setdefault(partition, _Recording(policy, expected))
-        auditor.logged(partition, value)
+    logs = [defaultdict(list) for _ in cuts]
+    for log, suffix in zip(logs, suffixes, strict=True):
+        for partition, value in records(bootstrap, f"{prefix}sip-transactions{suffix}"):
+            log[partition].append(value)
+
+    def follow(level: int, partition: int) -> None:
+        own = cuts[level]
+        for value in logs[level][partition]:
+            auditor.logged(partition, value, generation=own.generation)
+        for other in cuts[level + 1 : level + 2]:
+            auditor.goes_on(partition, own.generation, own.partitions, other.partitions, other.generation)
+            for heir in heirs(partition, own.partitions, other.partitions):
+                follow(level + 1, heir)
+
+    with patch("missedcall_classifier.stream.audit.Engine", lambda policy: _Recording(policy, expected)):
+        for partition in range(cuts[0].partitions or max(logs[0]) + 1):
+            follow(0, partition)
     return Outcome(
         auditor.report(),
         sum(count - 1 for count in found.values()),
         len(expected.keys() - found.keys()),
         len(found.keys() - expected.keys()),
         committed,
-        positions(bootstrap, f"{prefix}call-state", "read_uncommitted") - committed,
+        written - committed,
         hidden,
     )
 

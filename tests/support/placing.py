@@ -8,7 +8,8 @@ from support.ladder_capture import batches
 from missedcall_classifier.decision import Decision
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
-from missedcall_collector.correlation import BETWEEN, CorrelationRules, LegKeys
+from missedcall_collector.correlation import CorrelationRules, LegKeys
+from missedcall_common.placing import BETWEEN
 from missedcall_common.sip.peek import peek
 from missedcall_schemas.records import CaptureBatch, SipMessage
 

@@ -10,6 +10,8 @@ from uuid import uuid4
 import uvloop
 
 from missedcall_common.kafka.client import KafkaUnusableError, connection
+from missedcall_common.kafka.cut import Cut
+from missedcall_common.kafka.partitioning import look
 from missedcall_common.kafka.plan import name_of, plan, refusals
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
@@ -47,28 +49,30 @@ def main() -> int:
         return 2
     configure()
     try:
-        check_topics(settings)
+        cut = look(settings.kafka, settings.application).partitioning.cut
+        check_topics(settings, cut)
     except KafkaUnusableError as error:
         emit(Event.SERVICE_FAILED, error)
         sys.stderr.write(f"missedcall_classifier: {error}\n")
         return 1
     uvloop.install()  # for the thread of Faust's consumer, too
-    worker = EosWorker(
-        make_app(settings, policy, telemetry),
-        loop=asyncio.new_event_loop(),
-        quiet=True,
-        redirect_stdouts=False,
-    )
+    app = make_app(settings, policy, cut, telemetry)
+    worker = EosWorker(app, loop=asyncio.new_event_loop(), quiet=True, redirect_stdouts=False)
     gc.freeze()  # what is here now stays: it is not looked at again
     gc.set_threshold(ALLOCATIONS, 10, 10)
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        if app.moved and not ended.code:  # not to depend on somebody who starts us again
+            os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
+        raise
     return 0
 
 
-def check_topics(settings: ClassifierSettings) -> None:
+def check_topics(settings: ClassifierSettings, cut: Cut) -> None:
     """Raise KafkaUnusableError unless every topic of ours is there with our partition count."""
-    ours = {name_of(topic, settings.kafka) for topic in OURS}
-    wanted = [topic for topic in plan(settings.kafka) if topic.name in ours]
+    ours = {name_of(topic, settings.kafka, cut) for topic in OURS}
+    wanted = [topic for topic in plan(settings.kafka, cut) if topic.name in ours]
     with connected(settings.kafka, settings.application) as topics:
         found = topics.find(topic.name for topic in wanted)
     for sentence in refusals(wanted, found):

@@ -11,6 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from missedcall_common.placing import BETWEEN
+
 from .seen import Offer, Seen
 from .seen_rows import pack, unpack
 
@@ -62,8 +64,8 @@ class Call:
     """One correlated call. Times are milliseconds of the collector's clock unless they say capture."""
 
     __slots__ = (
-        "_hints", "_links", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "key", "last_ms",
-        "low_confidence", "opened_ms", "refused", "scheduled_ms", "settling",
+        "_hints", "_links", "_packed", "_ruled", "_seen", "due_ms", "forget_ms", "held_by", "home", "key",
+        "last_ms", "low_confidence", "opened_ms", "refused", "scheduled_ms", "settling",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +82,7 @@ class Call:
         low_confidence: bool = False,
         held_by: tuple[str, str] | None = None,
         refused: int = 0,
+        home: str = BETWEEN,
     ) -> None:
         self.key: Final = key
         self.opened_ms = opened_ms
@@ -102,6 +105,9 @@ class Call:
         it may come out of; None before that was looked for."""
         self.refused = refused
         """Messages beyond the limit, not kept."""
+        self.home = home
+        """Key of the message that began it: where the call belongs if there are more partitions. One of one user is
+        better than one of two; `BETWEEN` alone says that it is not known."""
         self._links: dict[str, None] | None = None
         self.scheduled_ms = 0
         """When the engine will look at it next; 0 if it is in no queue. Not part of the state row."""
@@ -189,6 +195,11 @@ class Call:
             return True
         return changed
 
+    def belongs(self, key: str) -> None:
+        """Note the key of a message of the call."""
+        if BETWEEN in self.home and (self.home == BETWEEN or BETWEEN not in key):
+            self.home = key
+
     def observe(self, seen: Seen, received_ms: int, settle_ms: int, open_branch_ms: int) -> None:
         """Add a message that is new to the set.
 
@@ -225,6 +236,7 @@ class Call:
         if self.held_by is None or not self.held_by[1]:
             self.held_by = other.held_by
         self.refused += other.refused
+        self.belongs(other.home)
 
 
 def _merge_copy(known: Seen, copy: Seen) -> bool:

@@ -20,6 +20,7 @@ from typing import Final, final
 
 import msgspec
 
+from missedcall_common.placing import BETWEEN
 from missedcall_common.sip.message import SipError
 from missedcall_schemas.records import CaptureBatch, SipMessage, Verdict
 
@@ -188,6 +189,12 @@ class Engine:
                 call = self._calls.get(key)
                 yield key, encode_row(call) if call is not None else None
 
+    def rows(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every state row, whether it has changed or not."""
+        yield META, msgspec.msgpack.encode(self._meta)
+        for key, call in self._calls.items():
+            yield key, encode_row(call)
+
     @property
     def open_calls(self) -> int:
         """Calls not yet decided."""
@@ -272,11 +279,11 @@ class Engine:
                 hint = repeated_offer(message) if _hints(call, seen, named) else None
             elif hint is not None and not _hints(call, seen, hint.links[0] if hint.links else ""):
                 hint = None
-        self._add(seen, call, received, hint)
+        self._add(seen, call, received, hint, BETWEEN if message is None else message.key)
         if len(self._calls) - self._closed > self._max_open:
             self._close_oldest(decisions)
 
-    def _add(self, seen: Seen, call: Call | None, received_ms: int, hint: Offer | None) -> None:
+    def _add(self, seen: Seen, call: Call | None, received_ms: int, hint: Offer | None, key: str) -> None:
         """Add a new message to the call that it belongs to; only what the call keeps is indexed."""
         index = self._index
         links: list[str] = []
@@ -292,6 +299,7 @@ class Engine:
             call.refused += 1
             self.counts["limit"] += 1
             return
+        call.belongs(key)
         full = names and self._has_too_many_legs(call)
         call.observe(seen, received_ms, self._settle_ms, self._open_branch_ms)
         if full:

@@ -39,6 +39,7 @@ def encode_row(call: Call) -> bytes:
         call.low_confidence,
         call.held_by or ("", ""),
         call.refused,
+        call.home,
     )
     return bytes((VERSION,)) + _encode(row)
 
@@ -70,7 +71,7 @@ def _ruled_row(ruled: Ruled) -> tuple[object, ...]:
     )
 
 
-_CALL: Final = (str, int, int, int, list, dict, dict, int, bool, bool, list, int)
+_CALL: Final = (str, int, int, int, list, dict, dict, int, bool, bool, list, int, str)
 _RULED: Final = (str, str, str, int, str, str, int)
 
 

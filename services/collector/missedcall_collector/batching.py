@@ -9,9 +9,8 @@ Rule 5: a partition that has nothing to say says so: an empty batch each `tick_m
 
 from typing import Final, TypeAlias
 
+from missedcall_common.placing import heirs, partitions_of
 from missedcall_schemas.records import CaptureBatch, SipMessage
-
-from .correlation import partitions_of
 
 MAX_MESSAGES: Final = 500
 """Fewer: the cost per record shows. More: nothing gained, and a transaction that takes longer to repeat."""
@@ -115,6 +114,24 @@ class Batcher:
         """Return every batch that has messages."""
         self._clock_ms = max(self._clock_ms, now_ms)
         return [self._close(number) for number, batch in enumerate(self._open) if batch.messages]
+
+    @property
+    def partitions(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def cut_into(self, partitions: int) -> None:
+        """Go on with more partitions, each with the numbers of the one whose heir it is. Call `flush` before.
+
+        Raises:
+            ValueError: it is no multiple of what there were.
+        """
+        before = self._open
+        self._open = [_Open() for _ in range(partitions)]
+        for number, batch in enumerate(before):
+            for heir in heirs(number, len(before), partitions):
+                self._open[heir].sequence = batch.sequence
+                self._open[heir].closed_ms = batch.closed_ms
 
     def _close(self, number: int) -> Batch:
         batch = self._open[number]

@@ -119,6 +119,17 @@ class Collecting:
         self._count_kernel_drops()
         self._hand_on_all(self._batcher.flush(self._clock.now_ms()))
 
+    @property
+    def partitions(self) -> int:
+        """How many the batches that are handed on are for."""
+        return self._batcher.partitions
+
+    def cut_into(self, partitions: int) -> None:
+        """Make batches for so many partitions from now on, a multiple of what there were."""
+        if partitions != self._batcher.partitions:
+            self._hand_on_all(self._batcher.flush(self._clock.now_ms()))
+            self._batcher.cut_into(partitions)
+
     def _receive(self, frames: list[bytes]) -> None:
         if self._relay is not None:
             self._relay.send(frames)

@@ -21,8 +21,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
-from zlib import crc32
 
+from missedcall_common.placing import BETWEEN
 from missedcall_common.sip.dialog import parse_replaces
 from missedcall_common.sip.grammar import split_name_addr
 from missedcall_common.sip.peek import from_value, to_value
@@ -60,9 +60,6 @@ _FROM_EITHER: Final = frozenset({"INVITE", "BYE"})
 
 _SAY_MORE: Final = frozenset({"REFER", "INFO"})
 """Requests that speak of another dialog than their own (Rule 5)."""
-
-BETWEEN: Final = " "
-"""Stands between the two users of Rule 4 in a key; in a user part it would be escaped."""
 
 
 class CorrelationRules:
@@ -239,18 +236,3 @@ def _is_within_dialog(head: bytes) -> bool:
     """Whether a request's To has a tag (RFC 3261 s.12.2.1.1)."""
     _, _, params = split_name_addr(to_value(head))
     return "tag=" in params.lower()
-
-
-def partitions_of(key: str, partitions: int) -> list[int]:
-    """Return the partitions of `sip-transactions` that decide about `key`: one, or two for two users."""
-    first, between, second = key.partition(BETWEEN)
-    found = [_partition(first, partitions)]
-    if between:
-        other = _partition(second, partitions)
-        if other != found[0]:
-            found.append(other)
-    return found
-
-
-def _partition(user: str, partitions: int) -> int:
-    return crc32(user.encode("utf-8", "surrogatepass")) % partitions

@@ -10,6 +10,8 @@ Rule 3: a client that fails is replaced, and what it had not delivered is sent a
         appear twice, which its sequence number shows. A record that Kafka calls unacceptable is found by sending
         one by one, and dropped.
 Rule 4: another partition count than ours ends the service: nothing may be written into the wrong partition.
+Rule 5: how the log is cut is looked up with each connection. While it is being changed the log refuses everything,
+        and so ends each connection; nothing is sent until it is known how to go on, then in the order of offering.
 """
 
 import threading
@@ -20,7 +22,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.errors import (
@@ -32,11 +34,15 @@ from kafka.errors import (
 )
 
 from missedcall_common.kafka.client import KafkaUnusableError, connection
-from missedcall_common.kafka.plan import plan, refusals
+from missedcall_common.kafka.cut import first_cut
+from missedcall_common.kafka.partitioning import Looked, look
+from missedcall_common.kafka.plan import name_of, plan, refusals
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, emit
+from missedcall_schemas.codec import CodecError
 
+from .recut import recut
 from .spool import Record, Spool
 
 UNDER_WAY = 16_000_000
@@ -60,6 +66,10 @@ STALL_S = 3.0
 """Nothing acknowledged for this long while something is under way: Kafka is away. It is said, nothing else."""
 RETRY_S = 1.0
 """Between two attempts to connect."""
+PAUSED_S = 0.3
+"""The same while the log is being cut anew. Less: brokers are asked more. More: so much longer everything waits."""
+SAY_S = 60.0
+"""Between two lines that say so."""
 CONNECT_MS = 10_000
 """For one attempt."""
 PACE_S = 0.02
@@ -77,13 +87,21 @@ class TopicMissingError(KafkaUnusableError):
     """There is no such topic yet."""
 
 
+class PausedError(KafkaUnusableError):
+    """The log is being cut anew."""
+
+
+class _Connected(NamedTuple):
+    producer: Any
+    looked: Looked
+
+
 class Publisher:
     """One topic, one thread, one client at a time."""
 
     def __init__(
         self,
         settings: KafkaSettings,
-        topic: str,
         client_id: str,
         memory: int,
         spool: Spool | None,
@@ -94,7 +112,6 @@ class Publisher:
 
         Args:
             settings: the cluster and how our topics are cut.
-            topic: full name.
             client_id: our name in the brokers' logs and quotas.
             memory: bytes that may wait in memory; more only costs what the owner does about `backlog`.
             spool: the disk, if there is one; closed at the end.
@@ -107,7 +124,9 @@ class Publisher:
         self.alive_at = time.monotonic()
         """When the thread last went round."""
         self._settings = settings
-        self._topic = topic
+        self.cut = first_cut(settings)
+        """How the log is cut, as far as we know."""
+        self._topic = name_of("sip-transactions", settings)
         self._client_id = client_id
         self._compression = None if compression == "none" else compression
         self._spool_from = int(memory * SPOOL_SHARE)
@@ -127,7 +146,11 @@ class Publisher:
         self._life = 0
         self._broken: BaseException | None = None
         self._one_by_one = False
-        self._connecting: Future[Any] | None = None
+        self._blamed = False  # the first of `again` is what Kafka refused, if it was not the whole log
+        self._looked_at = -1
+        self._paused_at: float | None = None
+        self._say_paused_at = 0.0
+        self._connecting: Future[_Connected] | None = None
         self._connect_at = 0.0
         self._asked_at = self._heard_at = time.monotonic()
         self._lost_at: float | None = None
@@ -152,9 +175,16 @@ class Publisher:
         """Connect and publish from now on."""
         self._thread.start()
 
-    def offer(self, partition: int, value: bytes, messages: int) -> None:
-        """Take a record; never waits. For one thread."""
-        self._memory.append(Record(partition, value, messages))
+    def offer(self, partition: int, value: bytes, messages: int, partitions: int = 0) -> None:
+        """Take a record; never waits. For one thread.
+
+        Args:
+            partition: its own.
+            value: of the record.
+            messages: how many are in it.
+            partitions: how many there were when it was made; 0: those of the settings.
+        """
+        self._memory.append(Record(partition, value, messages, None, partitions))
         self._offered[0] += len(value)
         self._offered[1] += messages
 
@@ -181,9 +211,8 @@ class Publisher:
     def _over(self) -> bool:
         if self._end_at is None:
             return False
-        if (
-            self._lost_at is not None and self._spool is not None
-        ):  # waiting would not help, and nothing is lost
+        away = self._lost_at is not None or self._paused_at is not None
+        if away and self._spool is not None:  # waiting would not help, and nothing is lost
             return True
         return self.waiting == 0 or time.monotonic() > self._end_at
 
@@ -192,9 +221,12 @@ class Publisher:
     def _stay_connected(self) -> None:
         """See to it that there is a client that works."""
         if self._broken is not None:
-            emit(Event.KAFKA_FAILED, self._broken)
+            wait_s = 0.0
+            if not isinstance(self._broken, _UNACCEPTABLE):
+                emit(Event.KAFKA_FAILED, self._broken)
+                wait_s = RETRY_S
             self._discard_producer()
-            self._connect_at = time.monotonic() + RETRY_S
+            self._connect_at = time.monotonic() + wait_s
         if self._producer is not None:
             return
         if self._connecting is None and time.monotonic() >= self._connect_at:
@@ -205,28 +237,65 @@ class Publisher:
             connecting, self._connecting = self._connecting, None
             self._connect_at = time.monotonic() + RETRY_S
             try:
-                self._producer = connecting.result()
+                self._begin(connecting.result())
             except PartitionsChangedError:
                 raise
+            except PausedError:
+                self._connect_at = time.monotonic() + PAUSED_S
+                self._say_paused()
             except TopicMissingError as error:
                 self._say_lost(str(error))
             except (KafkaUnusableError, KafkaError) as error:
                 self._say_lost("the brokers cannot be reached", error)
 
-    def _connect(self, made: Future[Any]) -> None:
+    def _begin(self, connected: _Connected) -> None:
+        """Go on with a new client."""
+        offset, partitioning, there = connected.looked
+        if self._blamed and not there:  # then nobody knows whether it is the record or the whole log
+            connected.producer.close(timeout=0)
+            name = name_of("partitioning", self._settings)
+            raise TopicMissingError(f"a record is refused, and topic {name} is missing or may not be read")
+        if partitioning.cut.partitions % self.cut.partitions:
+            raise PartitionsChangedError(
+                f"the log has {partitioning.cut.partitions} partitions, no multiple of {self.cut.partitions}"
+            )
+        if self._blamed and offset == self._looked_at:
+            self._drop(self._again.popleft())
+        self._blamed = False
+        if offset != self._looked_at:  # it was not a record that was refused
+            self._one_by_one = False
+        self._looked_at = offset
+        if self._paused_at is not None or partitioning.cut != self.cut:
+            began, self._paused_at = self._paused_at or time.monotonic(), None
+            emit(
+                Event.PARTITIONS_RESUMED,
+                partitions=partitioning.cut.partitions,
+                generation=partitioning.cut.generation,
+                wait_s=round(time.monotonic() - began, 1),
+            )
+        self.cut = partitioning.cut
+        self._topic = name_of("sip-transactions", self._settings, self.cut)
+        self._producer = connected.producer
+
+    def _connect(self, made: Future[_Connected]) -> None:
         try:
             made.set_result(self._new_producer())
         except BaseException as error:  # noqa: BLE001 - it comes out of the future
             made.set_exception(error)
 
-    def _new_producer(self) -> Any:
+    def _new_producer(self) -> _Connected:
+        looked = look(self._settings, self._client_id)
+        cut = looked.partitioning.cut
+        if looked.partitioning.held:
+            raise PausedError("scale-partitions holds the log")
+        topic = name_of("sip-transactions", self._settings, cut)
         with connected(self._settings, self._client_id) as topics:
-            found = topics.find([self._topic])
-            for sentence in refusals(plan(self._settings), found):
+            found = topics.find([topic])
+            for sentence in refusals(plan(self._settings, cut), found):
                 raise PartitionsChangedError(sentence)
-            if self._topic not in found:
+            if topic not in found:
                 raise TopicMissingError(
-                    f"topic {self._topic} is missing: create it with `python -m missedcall_common.kafka`"
+                    f"topic {topic} is missing: create it with `python -m missedcall_common.kafka`"
                 )
         producer = KafkaProducer(
             **connection(self._settings, self._client_id),
@@ -244,8 +313,8 @@ class Publisher:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
-        producer.partitions_for(self._topic)
-        return producer
+        producer.partitions_for(topic)
+        return _Connected(producer, looked)
 
     def _discard_producer(self) -> None:
         """Drop the client; what it had not delivered is to be sent again."""
@@ -282,6 +351,24 @@ class Publisher:
         return self._handed - self._answered < self._under_way_limit
 
     def _next(self) -> Record | None:
+        """Return the next record, for the partitions that there are."""
+        while (record := self._front()) is not None:
+            made_for = record.partitions or self._settings.partitions
+            if made_for == self.cut.partitions:
+                return record
+            try:
+                parts = recut(record.partition, record.value, made_for, self.cut.partitions)
+            except (CodecError, ValueError) as error:  # not ours, or for more than there are
+                self._drop(record, error)
+                continue
+            if record.segment is not None:
+                record.segment.given += len(parts) - 1
+            self._again.extendleft(
+                Record(*part, record.segment, self.cut.partitions) for part in reversed(parts)
+            )
+        return None
+
+    def _front(self) -> Record | None:
         if self._again:
             return self._again.popleft()
         if self._spool is not None and (record := self._spool.read()) is not None:
@@ -317,14 +404,16 @@ class Publisher:
             self._handed -= len(record.value)
             self._again.appendleft(record)
             return False
-        except MessageSizeTooLargeError as error:
-            self._drop(number, error)
+        except MessageSizeTooLargeError as error:  # the client's own bound: nothing of it was sent
+            del self._under_way[number]
+            self._handed -= len(record.value)
+            self._drop(record, error)
             return True
         except KafkaError as error:
-            self._refused(self._life, number, error)
+            self._refused(self._life, error)
             return False
         future.add_callback(partial(self._acknowledged, self._life, number))
-        future.add_errback(partial(self._refused, self._life, number))
+        future.add_errback(partial(self._refused, self._life))
         return True
 
     def _acknowledged(self, life: int, number: int, _: object) -> None:
@@ -337,22 +426,19 @@ class Publisher:
             if record.segment is not None:
                 record.segment.acknowledged += 1
 
-    def _refused(self, life: int, number: int, error: BaseException) -> None:
+    def _refused(self, life: int, error: BaseException) -> None:
         """Hear that Kafka does not have a record; called by the client's thread."""
         if life != self._life:
             return
         # The client gives the error of one record to all that are under way, and takes none after it.
         if isinstance(error, _UNACCEPTABLE):
-            if len(self._under_way) == 1:
-                self._drop(number, error)
-            else:
-                self._one_by_one = True
+            # A log that is being cut anew refuses everything; which it is shows when we connect again.
+            self._blamed = len(self._under_way) == 1
+            self._one_by_one = True
         self._broken = error
 
-    def _drop(self, number: int, error: BaseException) -> None:
+    def _drop(self, record: Record, error: BaseException | None = None) -> None:
         """Give up a record that Kafka will never take."""
-        record = self._under_way.pop(number)
-        self._answered += len(record.value)
         self.counts["dropped.refused"] += record.messages
         if record.segment is not None:
             record.segment.acknowledged += 1
@@ -379,6 +465,14 @@ class Publisher:
         self._spool.close()
 
     # -- what is said --------------------------------------------------------------------------------
+
+    def _say_paused(self) -> None:
+        now = time.monotonic()
+        if self._paused_at is None:
+            self._paused_at = self._say_paused_at = now
+        if now >= self._say_paused_at:
+            self._say_paused_at = now + SAY_S
+            emit(Event.PARTITIONS_PAUSED, wait_s=round(now - self._paused_at, 1), waiting=self.waiting)
 
     def _say_if_lost(self) -> None:
         now = time.monotonic()

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
 from missedcall_common.runtime.telemetry import Reading, Telemetry
@@ -80,7 +79,6 @@ class Service:
         )
         self._publisher = Publisher(
             kafka,
-            name_of("sip-transactions", kafka),
             f"missedcall-{listen.collector}",
             memory,
             spool,
@@ -147,6 +145,7 @@ class Service:
                 async with asyncio.timeout(LOOK_S):
                     await self._stopping.wait()
             except TimeoutError:
+                self._collecting.cut_into(self._publisher.cut.partitions)
                 now = time.monotonic()
                 if now >= say_at:
                     say_at = now + self._settings.report_s
@@ -174,7 +173,8 @@ class Service:
         return "memory is half full: Kafka does not take what comes" if full else ""
 
     def _hand_on(self, partition: int, batch: CaptureBatch) -> None:
-        self._publisher.offer(partition, codec.encode_batch(batch), len(batch.messages))
+        value = codec.encode_batch(batch)
+        self._publisher.offer(partition, value, len(batch.messages), self._collecting.partitions)
 
     def _trace(self, messages: list[SipMessage]) -> None:
         """Tell of each INVITE of a call that is traced: how long it took to come here."""

@@ -19,8 +19,11 @@ from zlib import crc32
 SEGMENT = 8 << 20
 """Bytes of a file. Less: more files. More: disk that is held by its last unacknowledged record."""
 
-_HEADER = struct.Struct("!IHII")  # length, partition, messages, crc32 of the value
-_SUFFIX = ".spool"
+_HEADER = struct.Struct("!IHHII")  # length, partition, of how many, messages, crc32 of the value
+_SUFFIX = ".batches"
+_OLD_HEADER = struct.Struct("!IHII")  # without "of how many"
+_OLD_SUFFIX = ".spool"
+"""Of the release before."""
 _FIRST = 1 << 32  # numbers before it are for what is put back
 
 
@@ -49,6 +52,8 @@ class Record(NamedTuple):
     messages: int
     segment: Segment | None = None
     """Where it is on disk, if it is."""
+    partitions: int = 0
+    """How many there were when it was made; 0: as many as the settings say."""
 
 
 class Spool:
@@ -78,7 +83,8 @@ class Spool:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (folder / "lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in sorted(folder.glob(f"*{_SUFFIX}")):
+            paths = (path for path in folder.iterdir() if path.suffix in (_SUFFIX, _OLD_SUFFIX))
+            for path in sorted(paths, key=lambda path: path.stem):
                 self._take_up(path)
         except BlockingIOError:
             self._lock.close()
@@ -191,7 +197,9 @@ class Spool:
 
 def _packed(record: Record) -> bytes:
     value = record.value
-    return _HEADER.pack(len(value), record.partition, record.messages, crc32(value)) + value
+    return (
+        _HEADER.pack(len(value), record.partition, record.partitions, record.messages, crc32(value)) + value
+    )
 
 
 def _private(path: Path) -> BinaryIO:
@@ -201,11 +209,13 @@ def _private(path: Path) -> BinaryIO:
 
 def _read(file: BinaryIO, segment: Segment) -> Record | None:
     """Return the next record; None at the end, and where a crash left half of one."""
-    head = file.read(_HEADER.size)
-    if len(head) < _HEADER.size:
+    old = segment.path.suffix == _OLD_SUFFIX
+    header = _OLD_HEADER if old else _HEADER
+    head = file.read(header.size)
+    if len(head) < header.size:
         return None
-    length, partition, messages, checksum = _HEADER.unpack(head)
+    length, partition, *count, messages, checksum = header.unpack(head)
     value = file.read(length)
     if len(value) < length or crc32(value) != checksum:
         return None
-    return Record(partition, value, messages, segment)
+    return Record(partition, value, messages, segment, *count)

@@ -72,6 +72,9 @@ def _lines(outcome: "Outcome", policy: str) -> Iterator[str]:
     report, transactions = outcome.report, outcome.transactions
     yield from (f"{found.kind:<10} {found.fact_id} revision {found.revision}" for found in report.findings)
     yield f"policy {policy}, {outcome.partitions} partitions"
+    if len(outcome.generations) > 1 or outcome.deleted:
+        cuts = ", ".join(f"{cut.generation} ({cut.partitions} partitions)" for cut in outcome.generations)
+        yield f"generations of the log that were read: {cuts}; {outcome.deleted} before them are deleted"
     counted = {
         "calls decided again": report.calls,
         "facts published": report.facts,

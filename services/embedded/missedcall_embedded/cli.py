@@ -60,6 +60,18 @@ The last line is for programs:
 exit status: 0 done; 2 it cannot be done, standard error tells why"""
 
 
+SCALE = """\
+Cuts sip-transactions and call-state into more partitions. The services go on: collectors hold what they receive
+for some seconds, classifiers begin anew by themselves, subscribers notice nothing. See docs/scaling.md.
+
+Give it the environment of the classifier: MISSEDCALL_KAFKA_* and MISSEDCALL_APPLICATION. They stay as they are,
+MISSEDCALL_KAFKA_PARTITIONS too: how the log is cut now is kept on the topic `partitioning`."""
+SCALE_EPILOG = """\
+It may be killed at any moment: --resume or --abort take over from there, until one has, collectors hold back.
+
+exit status: 0 done, or nothing is in the way; 1 refused, nothing was changed; 2 not brought to its end"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -83,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    module = import_module(f".{args.command}", __package__)
+    module = import_module(f".{args.command.replace('-', '_')}", __package__)
     status: int = module.main(args.config) if args.command == "run" else module.main(args)
     return status
 
@@ -229,6 +241,26 @@ def _parser() -> argparse.ArgumentParser:
     how = redrive.add_mutually_exclusive_group()
     how.add_argument("--plan", action="store_true", help="only show what would be done (default)")
     how.add_argument("--execute", action="store_true", help="do it")
+
+    scale = commands.add_parser(
+        "scale-partitions",
+        help="more partitions for the log on Kafka, while the services work",
+        description=SCALE,
+        epilog=SCALE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    scale.add_argument("--to", type=int, metavar="N", help="how many: a multiple of what there are")
+    scale.add_argument("--bootstrap", metavar="HOST:PORT,...", help="as of audit")
+    step = scale.add_mutually_exclusive_group()
+    for name, text in (
+        ("plan", "look and say, change nothing (default)"),
+        ("execute", "do it"),
+        ("resume", "bring to its end what an earlier one has begun"),
+        ("abort", "go on with the partitions that there were"),
+    ):
+        step.add_argument(f"--{name}", dest="step", action="store_const", const=name, help=text)
+    scale.set_defaults(step="plan")
 
     commands.add_parser(
         "demo",

@@ -8,6 +8,7 @@ from missedcall_classifier.stream import partitions
 from missedcall_classifier.stream.partitions import KafkaPartitions
 from missedcall_classifier.stream.settings import ClassifierSettings
 from missedcall_classifier.stream.unit import Unit
+from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_schemas.codec import encode_batch
 
@@ -24,7 +25,9 @@ def ours(monkeypatch):
         raise CrashedError from error
 
     monkeypatch.setattr(partitions, "crash", crash)
-    found = KafkaPartitions(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy(), {})
+    found = KafkaPartitions(
+        ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy(), {}, Cut(1, 48)
+    )
     found.units[3] = Unit(Policy(), 48)
     return found
 

@@ -1,7 +1,8 @@
 """Messages to numbered batches."""
 
 from missedcall_collector.batching import Batcher
-from missedcall_collector.correlation import both, partitions_of
+from missedcall_collector.correlation import both
+from missedcall_common.placing import partitions_of
 from missedcall_schemas.records import SipMessage
 
 

@@ -6,14 +6,13 @@ import pytest
 from support.captures import invite
 
 from missedcall_collector.correlation import (
-    BETWEEN,
     CorrelationRules,
     LegKeys,
     both,
     leg_joiner,
-    partitions_of,
     user_key,
 )
+from missedcall_common.placing import BETWEEN, partitions_of
 
 RULES = CorrelationRules(("X-CID", "x-call-id"), (r"_b2b-\d+", r"_pbx-\d+"))
 A_LEG = "leg-a"

@@ -75,7 +75,7 @@ def test_disk_is_given_back_when_a_segment_is_acknowledged(tmp_path, small_segme
     spool.sweep()
 
     assert spool.bytes == 0
-    assert list(tmp_path.glob("*.spool")) == []
+    assert list(tmp_path.glob("*.batches")) == []
     assert spool.append(record(1))
 
 
@@ -86,7 +86,7 @@ def test_an_unacknowledged_segment_stays(tmp_path, opened):
     assert spool.read() is None
     spool.sweep()
 
-    assert len(list(tmp_path.glob("*.spool"))) == 1
+    assert len(list(tmp_path.glob("*.batches"))) == 1
 
 
 def test_the_next_process_reads_what_was_not_acknowledged(tmp_path, small_segments, opened):
@@ -133,7 +133,7 @@ def test_half_a_record_ends_its_segment_and_no_more(tmp_path, small_segments, cu
     for number in range(10):
         spool.append(record(number))
     spool.close()
-    first = min(tmp_path.glob("*.spool"))
+    first = min(tmp_path.glob("*.batches"))
     whole = first.read_bytes()
     first.write_bytes(whole[:-cut])
     in_first = len(whole) // 120
@@ -148,7 +148,7 @@ def test_a_changed_byte_ends_its_segment(tmp_path, opened):
     for number in range(3):
         spool.append(record(number))
     spool.close()
-    (path,) = tmp_path.glob("*.spool")
+    (path,) = tmp_path.glob("*.batches")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -186,6 +186,6 @@ def test_a_folder_that_cannot_be_is_named(tmp_path, opened):
 def test_only_its_owner_reads_it(tmp_path, opened):
     spool = opened(1_000)
     spool.append(record(1))
-    (path,) = tmp_path.glob("*.spool")
+    (path,) = tmp_path.glob("*.batches")
 
     assert path.stat().st_mode & 0o077 == 0

@@ -1,8 +1,12 @@
 """The Faust application: one topic, one agent, two timers.
 
 Rule 1: the agent hands a record to its unit and does nothing else; see `eos`, rule 1.
+Rule 2: where nothing is heard, the log may go on in other partitions: then the process begins anew there.
 """
 
+import asyncio
+import os
+import signal
 import time
 from typing import Any
 
@@ -10,7 +14,9 @@ import faust
 from faust.types import TP
 
 from missedcall_classifier.policy import Policy
-from missedcall_common.kafka.client import login_of, reach, tls_context
+from missedcall_common.kafka.client import KafkaUnusableError, login_of, reach, tls_context
+from missedcall_common.kafka.cut import Cut
+from missedcall_common.kafka.partitioning import PartitioningTopic
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
@@ -20,7 +26,7 @@ from missedcall_common.runtime.telemetry import SILENT, Telemetry
 from .eos import EosApp
 from .partitions import KafkaPartitions
 from .progress import Position, Progress
-from .settings import ClassifierSettings
+from .settings import ClassifierSettings, group_of
 
 BUFFERED = 4_096
 """Batches that wait in memory. Faust sleeps for a second when it is full. More: memory, 50 kB each."""
@@ -44,11 +50,12 @@ def credentials(settings: KafkaSettings) -> faust.SSLCredentials | faust.SASLCre
     return faust.SSLCredentials(context) if context is not None else None
 
 
-def make_app(settings: ClassifierSettings, policy: Policy, telemetry: Telemetry = SILENT) -> EosApp:
-    """Return the application; nothing is connected before its worker starts."""
+def make_app(settings: ClassifierSettings, policy: Policy, cut: Cut, telemetry: Telemetry = SILENT) -> EosApp:
+    """Return the application for the log as it is cut; nothing is connected before its worker starts."""
     kafka = settings.kafka
-    source = name_of("sip-transactions", kafka)
-    partitions = KafkaPartitions(settings, policy, reach(kafka), telemetry)
+    source = name_of("sip-transactions", kafka, cut)
+    partitions = KafkaPartitions(settings, policy, reach(kafka), cut, telemetry)
+    partitioning = PartitioningTopic(kafka, settings.application)
     progress = Progress()
 
     def live() -> str:
@@ -61,7 +68,7 @@ def make_app(settings: ClassifierSettings, policy: Policy, telemetry: Telemetry 
         return "" if partitions.ready else "partitions are not loaded"
 
     app = EosApp(
-        settings.application,
+        group_of(settings, cut),
         source=source,
         partitions=partitions,
         health=Health(settings.health, live=live, ready=ready, metrics=telemetry.exposition),
@@ -102,6 +109,23 @@ def make_app(settings: ClassifierSettings, policy: Policy, telemetry: Telemetry 
         telemetry.tell(partitions.readings())
 
     app.timer(interval=TICK_S, name="tell")(tell)
+    heard = -1
+
+    async def look_where_it_goes_on() -> None:
+        nonlocal heard
+        before, heard = heard, sum(unit.heard for unit in partitions.units.values())
+        if before != heard or app.moved:
+            return
+        try:
+            found = (await asyncio.to_thread(partitioning.look)).partitioning.cut
+        except KafkaUnusableError:  # it is away: nothing is to be known
+            return
+        if found != cut:
+            app.moved = True
+            emit(Event.PARTITIONS_MOVED, partitions=found.partitions, generation=found.generation)
+            os.kill(os.getpid(), signal.SIGTERM)  # ends in order
+
+    app.timer(interval=TICK_S, name="partitioning")(look_where_it_goes_on)
     app.timer(interval=TICK_S, name="clock")(partitions.let_time_go_on)
     app.timer(interval=settings.report_s, name="report")(report)
     return app

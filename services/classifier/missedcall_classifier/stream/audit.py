@@ -10,7 +10,8 @@ Rule 2: what cannot be compared is counted as that, never as right or wrong: fac
         log does, facts decided under another policy, facts that the classifier need not have published yet.
 Rule 3: a fact is compared by its content as this release reads it, so that a field it does not know makes no
         difference.
-Rule 4: memory holds 300 bytes per published fact that the log reaches, and the open calls of one partition.
+Rule 4: a log that went on in more partitions is followed into them, with the state moved as the classifiers had it.
+Rule 5: memory holds 300 bytes per published fact that the log reaches, and the open calls of one partition.
 """
 
 import hashlib
@@ -22,9 +23,12 @@ from msgspec import Struct
 
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
+from missedcall_common.placing import heirs
 from missedcall_schemas import codec
 from missedcall_schemas.codec import CodecError
 from missedcall_schemas.records import CaptureBatch, MissedCall
+
+from .moving import Rows, moved
 
 MAX_FINDINGS = 100
 """Facts that a report names. Less: hardly a pattern to see. More: a flood; the counts say how many there are."""
@@ -92,6 +96,10 @@ def reach_s(policy: Policy) -> float:
     return longest + policy.closed_keep_s
 
 
+_Place = tuple[int, int]
+"""A generation of the log and a partition of it."""
+
+
 class _Published(NamedTuple):
     digest: bytes
     decided_at: float
@@ -115,10 +123,12 @@ class Auditor:
         self._from = self._since
         self._facts: dict[tuple[str, int], _Published] = {}
         self._confirmed: set[tuple[str, int]] = set()
-        self._engines: dict[int, Engine | None] = {}
+        self._engines: dict[_Place, Engine | None] = {}
         """Of the partition at which we are; None for those that are done."""
-        self._next: dict[tuple[int, str, int], int] = {}
-        self._heard: set[tuple[int, str]] = set()
+        self._moved: dict[_Place, Rows] = {}
+        """State of partitions that are not begun."""
+        self._next: dict[_Place, dict[tuple[str, int], int]] = {}
+        """By collector and incarnation: the number that is expected next."""
         self._tally: Counter[str] = Counter()
         self._findings: list[Finding] = []
 
@@ -143,13 +153,14 @@ class Auditor:
             self._confirmed.add(key)
             self._from = max(self._from, fact.decided_at + reach_s(self._policy))
 
-    def logged(self, partition: int, value: bytes, *, committed: bool = True) -> None:
+    def logged(self, partition: int, value: bytes, *, committed: bool = True, generation: int = 1) -> None:
         """Decide a record of `sip-transactions`; one partition after another, each in order.
 
         Args:
             partition: where it was read.
             value: the record's value.
             committed: whether the classifier has committed it; facts that follow from others may be there or not.
+            generation: of the log.
 
         Raises:
             UndecidableError: our own code fails on it.
@@ -160,8 +171,9 @@ class Auditor:
         except CodecError:
             self._tally["undecidable"] += 1
             return
-        self._follow(partition, batch)
-        engine = self._engine(partition)
+        place = (generation, partition)
+        self._follow(place, batch)
+        engine = self._engine(place)
         try:
             decisions = engine.feed(batch)
         except Exception as error:
@@ -175,6 +187,28 @@ class Auditor:
             for fact in decision.facts:
                 self._expect(fact, committed=committed)
 
+    def goes_on(self, partition: int, generation: int, before: int, after: int, into: int) -> None:
+        """Hear that a partition has come to its end, and that its heirs in another generation come next.
+
+        Args:
+            partition: whose log was read to its end.
+            generation: its own.
+            before: how many partitions that has.
+            after: how many the other has.
+            into: the other generation.
+
+        Raises:
+            UndecidableError: the state cannot be moved.
+        """
+        place = (generation, partition)
+        try:
+            state = moved(partition, dict(self._engine(place).rows()), before, after)
+        except ValueError as error:
+            raise UndecidableError(f"partition {partition}: {error}") from error
+        for heir in heirs(partition, before, after):
+            self._moved[into, heir] = state[heir]
+            self._next[into, heir] = dict(self._next.get(place, {}))
+
     def report(self) -> Report:
         """Return what was found. Ends the comparison."""
         for key, there in self._facts.items():
@@ -183,14 +217,16 @@ class Auditor:
         counts = {name: self._tally[name] for name in Report.__struct_fields__ if name != "findings"}
         return Report(**counts, findings=tuple(self._findings))
 
-    def _engine(self, partition: int) -> Engine:
-        if partition not in self._engines:
+    def _engine(self, place: "_Place") -> Engine:
+        if place not in self._engines:
             self._engines = dict.fromkeys(self._engines)
-            self._engines[partition] = Engine(self._policy)
-        engine = self._engines[partition]
-        if engine is None:
-            raise ValueError(f"partition {partition} goes on after another: one comes after another")
-        return engine
+            engine = self._engines[place] = Engine(self._policy)
+            engine.load(self._moved.pop(place, {}).items())
+            return engine
+        found = self._engines[place]
+        if found is None:
+            raise ValueError(f"partition {place[1]} goes on after another: one comes after another")
+        return found
 
     def _expect(self, fact: MissedCall, *, committed: bool) -> None:
         if fact.decided_at < self._from:
@@ -207,23 +243,22 @@ class Auditor:
             self._find("different", key)
         self._confirmed.add(key)
 
-    def _follow(self, partition: int, batch: CaptureBatch) -> None:
+    def _follow(self, place: "_Place", batch: CaptureBatch) -> None:
         """Follow a collector's numbers; the first that is seen of a life says nothing if the log is cut."""
         if not batch.collector:  # time going on without any
             return
-        life = (partition, batch.collector, batch.incarnation)
-        expected = self._next.get(life)
+        lives = self._next.setdefault(place, {})
+        life = (batch.collector, batch.incarnation)
+        expected = lives.get(life)
         if expected is None:
-            collector = (partition, batch.collector)
-            known = collector in self._heard
-            self._heard.add(collector)
+            known = any(collector == batch.collector for collector, _ in lives)
             self._tally["restarts"] += known
             expected = batch.sequence if self._cut and not known else 0
         if batch.sequence < expected:
             self._tally["repeats"] += 1
             return
         self._tally["gaps"] += batch.sequence - expected
-        self._next[life] = batch.sequence + 1
+        lives[life] = batch.sequence + 1
 
     def _find(self, kind: str, key: tuple[str, int]) -> None:
         self._tally[kind] += 1

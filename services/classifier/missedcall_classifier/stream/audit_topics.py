@@ -10,7 +10,7 @@ Rule 3: a transaction's end reaches topics one after another. So facts are read 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -21,14 +21,17 @@ from msgspec import Struct
 
 from missedcall_classifier.policy import Policy
 from missedcall_common.kafka.client import KafkaUnusableError, connection
+from missedcall_common.kafka.cut import Cut
+from missedcall_common.kafka.partitioning import look
 from missedcall_common.kafka.plan import name_of, plan, refusals
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.kafka.topics import CONNECT_MS, connected
+from missedcall_common.placing import heirs
 from missedcall_schemas import codec
 from missedcall_schemas.codec import CodecError
 
 from .audit import Auditor, Report, UndecidableError
-from .settings import ClassifierSettings
+from .settings import ClassifierSettings, group_of
 
 OPEN_S = 90.0
 """For an open transaction to end. The classifier's are aborted by Kafka after 30 s."""
@@ -61,6 +64,10 @@ class Outcome(Struct, frozen=True):
     report: Report
     transactions: Transactions
     partitions: int
+    generations: tuple[Cut, ...]
+    """Those of the log that were read; the last is in use."""
+    deleted: int
+    """Generations before them, of which the log is not there any more."""
     cut: int
     """Partitions of the log whose beginning retention has deleted."""
     started: int
@@ -77,25 +84,31 @@ def audit_topics(settings: ClassifierSettings, policy: Policy, progress: Progres
         SettingsError: the file of a secret cannot be read.
     """
     kafka = settings.kafka
-    _check(kafka)
+    cuts = look(kafka, "missedcall-audit").partitioning.cuts
+    there = _there(kafka, cuts)
     try:
         with _Reader(kafka, progress) as reader:
-            return _compare(reader, settings, policy)
+            return _compare(reader, settings, policy, there, len(cuts) - len(there))
     except KafkaError as error:
         raise KafkaUnusableError(f"Kafka: {error}"[:500]) from error
     except UndecidableError as error:
         raise KafkaUnusableError(f"{name_of('sip-transactions', kafka)}, {error}") from error
 
 
-def _compare(reader: "_Reader", settings: ClassifierSettings, policy: Policy) -> Outcome:
-    source = reader.partitions(name_of("sip-transactions", settings.kafka))
+def _compare(
+    reader: "_Reader", settings: ClassifierSettings, policy: Policy, cuts: Sequence[Cut], deleted: int
+) -> Outcome:
+    logs = [reader.partitions(name_of("sip-transactions", settings.kafka, one)) for one in cuts]
     target = reader.partitions(name_of("missed-calls", settings.kafka))
-    committed = reader.committed(settings.application, source)
+    committed = reader.committed(group_of(settings, cuts[-1]), logs[-1])
     begin = reader.begin(target)
     end = reader.stable_end(target)
 
+    source = [partition for log in logs for partition in log]
     log_begin = reader.begin(source)
     cut = [partition for partition in source if log_begin[partition] > 0]
+    if deleted:  # calls that began in what is deleted go on in all of the first that is there
+        cut = list(dict.fromkeys([*logs[0], *cut]))
     auditor = Auditor(policy, cut_at=reader.first_clock(cut, log_begin) if cut else None)
     seen = 0
     for record in reader.read("facts", begin, end, READ_COMMITTED):
@@ -106,13 +119,25 @@ def _compare(reader: "_Reader", settings: ClassifierSettings, policy: Policy) ->
     log_end = reader.end(source)
     span = sum(log_end.values()) - sum(log_begin.values())
     behind = 0
-    for partition in source:
+
+    def follow(level: int, number: int) -> None:
+        nonlocal behind
+        own, last = cuts[level], level == len(cuts) - 1
+        partition = logs[level][number]
         here = {partition: log_begin[partition]}
         for record in reader.read("log", here, {partition: log_end[partition]}, READ_COMMITTED, behind, span):
-            auditor.logged(
-                partition.partition, record.value, committed=record.offset < committed.get(partition, 0)
-            )
+            # What goes on elsewhere was committed to its end.
+            done = not last or record.offset < committed.get(partition, 0)
+            auditor.logged(number, record.value, committed=done, generation=own.generation)
         behind += log_end[partition] - log_begin[partition]
+        if not last:
+            other = cuts[level + 1]
+            auditor.goes_on(number, own.generation, own.partitions, other.partitions, other.generation)
+            for heir in heirs(number, own.partitions, other.partitions):
+                follow(level + 1, heir)
+
+    for number in range(cuts[0].partitions):
+        follow(0, number)
     return Outcome(
         report=auditor.report(),
         transactions=Transactions(
@@ -120,24 +145,34 @@ def _compare(reader: "_Reader", settings: ClassifierSettings, policy: Policy) ->
             aborted=written - seen,
             last=reader.last_transactions(settings.application),
         ),
-        partitions=len(source),
+        partitions=len(logs[-1]),
+        generations=tuple(cuts),
+        deleted=deleted,
         cut=len(cut),
         started=len(committed),
-        lag=sum(max(0, log_end[one] - max(committed.get(one, 0), log_begin[one])) for one in source),
+        lag=sum(max(0, log_end[one] - max(committed.get(one, 0), log_begin[one])) for one in logs[-1]),
     )
 
 
-def _check(settings: KafkaSettings) -> None:
-    names = {name_of(topic, settings) for topic in ("sip-transactions", "missed-calls")}
-    wanted = [topic for topic in plan(settings) if topic.name in names]
+def _there(settings: KafkaSettings, cuts: Sequence[Cut]) -> Sequence[Cut]:
+    """Return the generations whose log is there, up to the one in use.
+
+    Raises:
+        KafkaUnusableError: that one, or the facts, are not there or not as they should be.
+    """
+    names = {name_of("sip-transactions", settings, cut) for cut in cuts} | {name_of("missed-calls", settings)}
     with connected(settings, "missedcall-audit") as topics:
         found = topics.find(names)
-    for sentence in refusals(wanted, found):
-        raise KafkaUnusableError(sentence)
-    for name in sorted(names - found.keys()):
-        raise KafkaUnusableError(
-            f"topic {name} is missing: MISSEDCALL_KAFKA_PREFIX and _GENERATION are the classifier's?"
-        )
+    for cut in cuts:
+        for sentence in refusals([topic for topic in plan(settings, cut) if topic.name in names], found):
+            raise KafkaUnusableError(sentence)
+    for name in (name_of("missed-calls", settings), name_of("sip-transactions", settings, cuts[-1])):
+        if name not in found:
+            raise KafkaUnusableError(
+                f"topic {name} is missing: MISSEDCALL_KAFKA_PREFIX and _GENERATION are the classifier's?"
+            )
+    missing = [at for at, cut in enumerate(cuts) if name_of("sip-transactions", settings, cut) not in found]
+    return cuts[missing[-1] + 1 :] if missing else cuts
 
 
 Offsets = dict[TopicPartition, int]

@@ -102,6 +102,8 @@ class EosApp(faust.App):
         self.source = source
         self.partitions = partitions
         self.health = health
+        self.moved = False
+        """Whether the log goes on elsewhere, and this ends for that."""
         super().__init__(*args, **settings)
         # Sent after an assignment, before Faust seeks and reads.
         self.on_rebalance_complete.connect(self._take_over)

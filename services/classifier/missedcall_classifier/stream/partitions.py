@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from missedcall_classifier.policy import Policy
+from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.telemetry import SILENT, Reading, Telemetry
@@ -26,7 +27,7 @@ from missedcall_schemas.codec import encode_batch
 from missedcall_schemas.records import CaptureBatch
 
 from .eos import Partitions, crash
-from .settings import ClassifierSettings
+from .settings import ClassifierSettings, group_of
 from .silence import UNBROKEN_S, Silence
 from .unit import POISON, PassedOverError, Turn, Unit
 
@@ -55,6 +56,7 @@ class KafkaPartitions(Partitions):
         settings: ClassifierSettings,
         policy: Policy,
         connection: dict[str, Any],
+        cut: Cut,
         telemetry: Telemetry = SILENT,
     ) -> None:
         """Prepare; nothing is connected.
@@ -63,6 +65,7 @@ class KafkaPartitions(Partitions):
             settings: of the service.
             policy: how to decide.
             connection: arguments that all clients of aiokafka have in common.
+            cut: how the log is cut.
             telemetry: is told of what is committed.
         """
         self.units: dict[int, Unit] = {}
@@ -71,10 +74,12 @@ class KafkaPartitions(Partitions):
         self._settings = settings
         self._policy = policy
         self._connection = connection
+        self._cut = cut
+        self._group = group_of(settings, cut)
         self._telemetry = telemetry
         self._producers: dict[int, AIOKafkaProducer] = {}
         self._names = {
-            topic: name_of(topic, settings.kafka)
+            topic: name_of(topic, settings.kafka, cut)
             for topic in ("sip-transactions", "call-state", "missed-calls", "call-verdicts", "dead-letters")
         }
         self._left: Counter[str] = Counter()
@@ -238,7 +243,7 @@ class KafkaPartitions(Partitions):
         rows = await self._rows(partition)
         settings = self._settings
         unit = Unit(
-            self._policy, settings.kafka.partitions, rows.items(), settings.source, self._telemetry.sampler
+            self._policy, self._cut.partitions, rows.items(), settings.source, self._telemetry.sampler
         )
         self.units[partition] = unit
         emit(
@@ -295,7 +300,7 @@ class KafkaPartitions(Partitions):
         ]
         await producer.send_offsets_to_transaction(
             {TopicPartition(names["sip-transactions"], partition): OffsetAndMetadata(turn.next, "")},
-            self._settings.application,
+            self._group,
         )
         await producer.commit_transaction()
         for future in sent:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.policy_settings import DecideSettings, policy_of
+from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.settings import PREFIX, HealthAddress, SettingsError, from_environment
 from missedcall_schemas.cloudevents import DEFAULT_SOURCE
@@ -36,6 +37,15 @@ class ClassifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Where /livez and /readyz are answered; empty: nowhere."""
     report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     """Between two lines of counters."""
+
+
+def group_of(settings: ClassifierSettings, cut: Cut) -> str:
+    """Return the consumer group of those that read a generation of the log.
+
+    Each has its own: members that read different topics would be given what they do not read.
+    """
+    first = cut.generation == settings.kafka.generation
+    return settings.application if first else f"{settings.application}.g{cut.generation}"
 
 
 def load(environment: Mapping[str, str]) -> tuple[ClassifierSettings, Policy]:

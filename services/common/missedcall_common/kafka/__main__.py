@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from missedcall_common.runtime.settings import SettingsError, from_environment
 
 from .client import KafkaUnusableError
+from .cut import first_cut
+from .partitioning import look
 from .plan import differences, plan, refusals
 from .settings import PREFIX, KafkaSettings
 from .topics import connected
@@ -39,7 +41,15 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 
 def _run(settings: KafkaSettings, *, checking: bool) -> int:
-    wanted = plan(settings)
+    partitioning = look(settings, "missedcall-topics").partitioning
+    cut = partitioning.cut
+    wanted = plan(settings, cut)
+    if cut != first_cut(settings):
+        sys.stdout.write(f"the log is cut into {cut.partitions} partitions, generation {cut.generation}\n")
+    if partitioning.next is not None:
+        sys.stdout.write(
+            f"scale-partitions to {partitioning.next.partitions} is not finished: --resume or --abort\n"
+        )
     with connected(settings, "missedcall-topics") as topics:
         found = topics.find(topic.name for topic in wanted)
         missing = [topic for topic in wanted if topic.name not in found]

@@ -2,7 +2,7 @@
 
 Rule 1: a topic is as its file in `missedcall_schemas/topics` says; settings choose name, count and replicas.
 Rule 2: a partition count is never changed: keys would move and state would not. Another count is another
-        generation.
+        generation, see `cut`.
 Rule 3: an existing topic's settings are the operator's; where they differ it is said, not changed.
 """
 
@@ -12,11 +12,14 @@ from msgspec import Struct
 
 from missedcall_schemas.topics import TOPICS, Topic
 
+from .cut import Cut, first_cut
 from .settings import KafkaSettings
 
 _INSYNC = "min.insync.replicas"
 _BY_PARTITION = TOPICS["sip-transactions"].partitions
-"""Topics of this default count are read together; they follow the setting."""
+"""Topics of this default count follow the setting."""
+OF_CUT = ("sip-transactions", "call-state")
+"""The log and what its classifiers keep of it."""
 
 
 class Wanted(Struct, frozen=True):
@@ -38,19 +41,25 @@ class Found(Struct, frozen=True):
     """What is set for this topic alone."""
 
 
-def plan(settings: KafkaSettings) -> list[Wanted]:
-    """Return every topic in use, by name."""
+def plan(settings: KafkaSettings, cut: Cut | None = None) -> list[Wanted]:
+    """Return every topic in use, by name; ``cut`` says how the log is cut, None: as the settings say."""
     wanted = []
     for topic in TOPICS.values():
         if topic.status == "used":
             channels = settings.channels if "{channel}" in topic.name else ("",)
-            wanted += [_wanted(topic, settings, channel) for channel in channels]
+            wanted += [_wanted(topic, settings, cut or first_cut(settings), channel) for channel in channels]
     return sorted(wanted, key=lambda topic: topic.name)
 
 
-def name_of(topic: str, settings: KafkaSettings) -> str:
-    """Return the name on the cluster of a topic that has no channel."""
-    return TOPICS[topic].full_name(prefix=settings.prefix, generation=settings.generation)
+def name_of(topic: str, settings: KafkaSettings, cut: Cut | None = None) -> str:
+    """Return the name on the cluster of a topic that has no channel; ``cut`` as of `plan`."""
+    generation = cut.generation if cut is not None and is_of_cut(TOPICS[topic]) else settings.generation
+    return TOPICS[topic].full_name(prefix=settings.prefix, generation=generation)
+
+
+def is_of_cut(topic: Topic) -> bool:
+    """Whether the topic's partitions are those of the log."""
+    return topic.name in OF_CUT
 
 
 def refusals(wanted: list[Wanted], found: Mapping[str, Found]) -> Iterator[str]:
@@ -61,7 +70,8 @@ def refusals(wanted: list[Wanted], found: Mapping[str, Found]) -> Iterator[str]:
             yield (
                 f"topic {topic.name} has {there.partitions} partitions, expected {topic.partitions}: the count "
                 f"decides which partition a call belongs to and is never changed. Set MISSEDCALL_KAFKA_PARTITIONS="
-                f"{there.partitions}, or begin anew with the next MISSEDCALL_KAFKA_GENERATION"
+                f"{there.partitions}, or begin anew with the next MISSEDCALL_KAFKA_GENERATION. More partitions of "
+                "a log that goes on: `missedcall scale-partitions`"
             )
 
 
@@ -75,14 +85,24 @@ def differences(wanted: list[Wanted], found: Mapping[str, Found]) -> Iterator[st
                     yield f"topic {topic.name}: {name} is {there.config[name]}, the release says {value}"
 
 
-def _wanted(topic: Topic, settings: KafkaSettings, channel: str) -> Wanted:
+def _count(topic: Topic, settings: KafkaSettings, cut: Cut) -> int:
+    if is_of_cut(topic):
+        return cut.partitions
+    return settings.partitions if topic.partitions == _BY_PARTITION else topic.partitions
+
+
+def _wanted(topic: Topic, settings: KafkaSettings, cut: Cut, channel: str) -> Wanted:
     config = topic.kafka_config()
     if _INSYNC in config:  # more than there are replicas would refuse every write
         config[_INSYNC] = str(min(int(config[_INSYNC]), settings.replicas))
     return Wanted(
         topic=topic.name,
-        name=topic.full_name(prefix=settings.prefix, generation=settings.generation, channel=channel),
-        partitions=settings.partitions if topic.partitions == _BY_PARTITION else topic.partitions,
+        name=topic.full_name(
+            prefix=settings.prefix,
+            generation=cut.generation if is_of_cut(topic) else settings.generation,
+            channel=channel,
+        ),
+        partitions=_count(topic, settings, cut),
         replicas=settings.replicas,
         config=config,
     )

@@ -32,7 +32,7 @@ class Topics:
         Raises:
             KafkaUnusableError: the cluster does not answer, or refuses.
         """
-        with _said_simply():
+        with said_simply():
             described = self._admin.describe_topics(sorted(names))
             partitions = {
                 topic["name"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0
@@ -54,7 +54,7 @@ class Topics:
         Raises:
             KafkaUnusableError: the cluster does not answer, or refuses.
         """
-        with _said_simply():
+        with said_simply():
             described = self._admin.describe_topics(sorted(names))
         said = {topic["name"]: topic.get("authorized_operations") for topic in described}
         return {name: None if may is None else frozenset(may) for name, may in said.items()}
@@ -75,7 +75,7 @@ class Topics:
         }
         if not request:
             return
-        with _said_simply():
+        with said_simply():
             answer = self._admin.create_topics(request, raise_errors=False)
             for topic in answer["topics"]:
                 if topic["error_code"] not in (0, TopicAlreadyExistsError.errno):
@@ -90,7 +90,7 @@ def connected(settings: KafkaSettings, client_id: str) -> Iterator[Topics]:
     Raises:
         KafkaUnusableError: the cluster cannot be reached.
     """
-    with _said_simply():
+    with said_simply():
         admin = KafkaAdminClient(**connection(settings, client_id), bootstrap_timeout_ms=CONNECT_MS)
     try:
         yield Topics(admin)
@@ -103,7 +103,8 @@ def _own(entry: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def _said_simply() -> Iterator[None]:
+def said_simply() -> Iterator[None]:
+    """Make of what the client raises what says what to look at."""
     try:
         yield
     except KafkaError as error:

@@ -60,6 +60,22 @@ class Event(StrEnum):
     KAFKA_REACHED = "kafka.reached", INFO, "Kafka answers again; what waited is sent first"
     KAFKA_FAILED = "kafka.failed", ERROR, "The Kafka client failed and is replaced; nothing of it is lost"
 
+    PARTITIONS_PAUSED = (
+        "partitions.paused",
+        WARNING,
+        "scale-partitions holds the log: what was received waits in memory, then on disk; said again each minute",
+    )
+    PARTITIONS_RESUMED = (
+        "partitions.resumed",
+        INFO,
+        "The log takes what was received again; what waited is sent first",
+    )
+    PARTITIONS_MOVED = (
+        "partitions.moved",
+        INFO,
+        "The log goes on in more partitions: the process begins anew there",
+    )
+
     STATE_LOADED = "state.loaded", INFO, "What is open in a partition, and its position, were taken up"
     PARTITION_LEFT = (
         "partition.left",
@@ -121,6 +137,9 @@ class Fields(TypedDict, total=False):
 
     collector: str
     partition: int
+    partitions: int
+    generation: int
+    """Of the log."""
     sequence: int
     missing: int
     open_calls: int
