@@ -157,7 +157,8 @@ class ScaleChaos:
             for kept in (*self._collectors, *self._workers):
                 kept.keep()
             await asyncio.gather(*(kept.begun("listener.opened") for kept in self._collectors))
-            await asyncio.gather(*(kept.begun("state.loaded") for kept in self._workers[:1]))
+            if not run.crash:  # else it may not live for so long
+                await self._workers[0].begun("state.loaded")
             loading = asyncio.create_task(load.run())
             await asyncio.sleep(run.before_s)
             trouble = asyncio.create_task(self._trouble())

@@ -70,7 +70,7 @@ SILENCE_S = 60.0
 REQUEST_MS = 10_000
 TRANSACTION_MS = 300_000
 """More: so long readers wait after a crash. Less: the state of one partition may not fit."""
-PAUSE_S = 7.0
+PAUSE_S = 9.0
 """What a pause takes without any state, as measured; most of it is new processes of the classifier."""
 ROWS_PER_S = 10_000
 """State rows that are read, written and read back in a second."""
