@@ -144,6 +144,7 @@ def test_a_user_has_the_rights_that_its_service_needs_and_no_other():
 
     assert users["collector"] == {
         ("topic", "dead-letters"): ["Write", "Describe"],
+        ("topic", "partitioning"): ["Read", "Describe"],
         ("topic", "sip-transactions"): ["Write", "Describe"],
     }
     assert users["classifier"] == {
@@ -151,6 +152,7 @@ def test_a_user_has_the_rights_that_its_service_needs_and_no_other():
         ("topic", "call-verdicts"): ["Write", *asks],
         ("topic", "dead-letters"): ["Write", *asks],
         ("topic", "missed-calls"): ["Write", *asks],
+        ("topic", "partitioning"): ["Read", *asks],
         ("topic", "sip-transactions"): ["Read", "Write", *asks],
         ("group", "missedcall-classifier"): ["Read", "Describe"],
         ("transactionalId", "missedcall-classifier-"): ["Write", "Describe"],
@@ -169,3 +171,16 @@ def test_a_user_has_the_rights_that_its_service_needs_and_no_other():
         ("topic", "call-verdicts"): ["Read", "Describe"],
         ("topic", "missed-calls"): ["Read", "Describe"],
     }
+
+
+def test_rights_outlive_another_partition_count():
+    """missedcall scale-partitions makes these topics, and the group, anew under their names and `.gN`."""
+    prefixed = {
+        acl["resource"]["name"]
+        for each in rendered("keda-strimzi")
+        if each["kind"] == "KafkaUser"
+        for acl in each["spec"]["authorization"]["acls"]
+        if acl["resource"]["type"] != "transactionalId" and acl["resource"]["patternType"] == "prefix"
+    }
+
+    assert prefixed == {"sip-transactions", "call-state", "missedcall-classifier"}
