@@ -148,7 +148,11 @@ async def lines_of(command, count):
 
 def test_the_python_reader_of_the_readme_reads_every_fact_once(kafka, decided):
     text = shown("python")
-    command = [sys.executable, "-W", "ignore", "-c", here(text, kafka, decided)]
+    # kafka-python hands out no partition if it joins before it knows the topic, and looks again after 5 minutes
+    program = here(text, kafka, decided).replace(
+        "auto_offset_reset=", "metadata_max_age_ms=2000, auto_offset_reset="
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
     lines = asyncio.run(lines_of(command, FACTS))
 
     facts = [

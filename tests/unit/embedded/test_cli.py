@@ -100,7 +100,9 @@ def test_an_interrupt_is_exit_130_and_no_trace_back(capture):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(30)
-        process = start("send", capture, "--to", f"udp://127.0.0.1:{receiver.getsockname()[1]}")
+        process = start(
+            "send", capture, "--to", f"udp://127.0.0.1:{receiver.getsockname()[1]}", "--rate", "1"
+        )
         receiver.recv(65535)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
