@@ -58,6 +58,8 @@ SAMPLE_S = 3.0
 """For which a plan listens to what comes."""
 BEHIND_S = 30.0
 """Lag of the classifiers above which nobody should begin: the pause lasts for it, too."""
+KNOWN_S = 30.0
+"""For the brokers to end a transaction that is committed."""
 SEAL_S = 30.0
 """For the brokers to hear of a topic's setting."""
 DECIDE_S = 600.0
@@ -157,7 +159,7 @@ class Scaling:
         refusals += self._unhealthy([source, state])
         log = [TopicPartition(source, number) for number in range(cut.partitions)]
         records, messages, size = self._sample(log)
-        lag = self._lag(log)
+        lag = self._lag(cut, log)
         if lag > BEHIND_S * max(records, 1.0):
             refusals.append(f"the classifiers are {lag / max(records, 1.0):.0f} s behind what comes")
         rows = state_bytes = old = 0
@@ -317,7 +319,7 @@ class Scaling:
         log = [TopicPartition(source, number) for number in ends]
         deadline = time.monotonic() + DECIDE_S
         while True:
-            at = self._committed(log)
+            at = self._committed(there.cut, log)
             left = sum(ends[one.partition] - at.get(one, 0) for one in log)
             if left <= 0:
                 break
@@ -377,7 +379,7 @@ class Scaling:
         source, _ = self._names(there.cut)
         log = [TopicPartition(source, number) for number in range(there.cut.partitions)]
         deadline = time.monotonic() + BEGIN_S
-        while len(self._committed(log)) < len(log):
+        while len(self._committed(there.cut, log)) < len(log):
             if time.monotonic() > deadline:
                 self._done("running", "the classifiers have not begun with it yet: look at them")
                 return
@@ -466,12 +468,7 @@ class Scaling:
                         continue
         return records / took, messages / took, size / took
 
-    def _committed(self, log: list[TopicPartition]) -> dict[TopicPartition, int]:
-        cut = next(
-            cut
-            for cut in self._partitioning.look().partitioning.cuts[::-1]
-            if self._names(cut)[0] == log[0].topic
-        )
+    def _committed(self, cut: Cut, log: list[TopicPartition]) -> dict[TopicPartition, int]:
         group = group_of(self._settings, cut)
         try:
             found = self._admin.list_group_offsets({group: log})[group]
@@ -481,8 +478,8 @@ class Scaling:
             raise
         return {one: entry.offset for one, entry in found.items() if entry.offset >= 0}
 
-    def _lag(self, log: list[TopicPartition]) -> int:
-        at = self._committed(log)
+    def _lag(self, cut: Cut, log: list[TopicPartition]) -> int:
+        at = self._committed(cut, log)
         begins, ends = self._consumer.beginning_offsets(log), self._consumer.end_offsets(log)
         return sum(max(0, ends[one] - max(at.get(one, 0), begins[one])) for one in log)
 
@@ -546,8 +543,23 @@ class Scaling:
             producer.begin_transaction()
             producer.send(name_of("partitioning", self._kafka), value=encode(now), key=KEY, partition=0)
             producer.commit_transaction()
+        self._until_known(now)
         self._done(f"is-{now.phase}", f"{now.cut.partitions} partitions, generation {now.cut.generation}")
         return now
+
+    def _until_known(self, now: Partitioning) -> None:
+        """Wait until readers see it: a commit is answered before its marker is in the log.
+
+        A collector that is refused by the seal and does not see yet why would blame its record.
+        """
+        deadline = time.monotonic() + KNOWN_S
+        while self._partitioning.look().partitioning != now:
+            if time.monotonic() > deadline:
+                raise KafkaUnusableError(
+                    f"what was committed cannot be read after {KNOWN_S:.0f} s, or another scale-partitions "
+                    "has taken over: --resume or --abort"
+                )
+            time.sleep(LOOK_S)
 
     def _limit(self, topic: str) -> str:
         """Return the operator's own limit of a topic, empty if there is none."""

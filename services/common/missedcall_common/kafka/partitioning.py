@@ -1,6 +1,7 @@
 """The topic `partitioning`: read by whoever writes or reads the log.
 
-Rule 1: reading means to its end: what a writer had committed before we asked is known afterwards.
+Rule 1: reading means to its end. A commit is answered before readers see what it committed, so the writer goes on
+only when it has read it back: what it did next, such as the seal, is never met by a reader that does not know why.
 """
 
 from contextlib import suppress
