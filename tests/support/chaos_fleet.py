@@ -1,16 +1,21 @@
 """Processes that are started again whenever they end, as Kubernetes does, and what chance does to them."""
 
 import asyncio
+import random
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
+from kafka_nodes import Cluster
 from support.pipeline_process import PipelineProcess
 
 AGAIN_S = 0.2
 """Between an end and the next start."""
+NODE_DOWN_S = (2.0, 8.0)
+IN_SYNC_S = 15.0
+"""Until the partitions of a node that came back are in sync: before that no other may go."""
 
 
 class Kept:
@@ -121,3 +126,23 @@ class Kept:
             if self._keeping is not me:
                 return
             await asyncio.sleep(AGAIN_S)
+
+
+class Nodes:
+    """The nodes of Kafka, one of which at a time is killed, and started again: two of three in sync are needed."""
+
+    def __init__(self, cluster: Cluster, chance: random.Random) -> None:
+        """Take a cluster that is up."""
+        self.several = len(cluster.ports) > 1
+        self.whole = True
+        self._cluster, self._chance = cluster, chance
+
+    async def lose_one(self) -> None:
+        """Kill a node, start it again, and give it time."""
+        self.whole = False
+        node = self._chance.choice(sorted(self._cluster.ports))
+        await asyncio.to_thread(self._cluster.kill, node)
+        await asyncio.sleep(self._chance.uniform(*NODE_DOWN_S))
+        await asyncio.to_thread(self._cluster.start, node)
+        await asyncio.sleep(IN_SYNC_S)
+        self.whole = True

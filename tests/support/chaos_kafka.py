@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kafka_nodes import Cluster, free_ports
 from msgspec import Struct
-from support.chaos_fleet import Kept
+from support.chaos_fleet import Kept, Nodes
 from support.chaos_load import Agent, Load
 from support.chaos_oracle import Outcome, behind, compare
 from support.classifier_process import CRASHING, ClassifierProcess
@@ -41,7 +41,6 @@ QUIET_S = 20.0
 """After the last message: until time has ended every call."""
 STOCK_STEPS = 10
 """Steps of the stock application for one of ours: its are in each record, ours in each transaction."""
-NODE_DOWN_S = (2.0, 8.0)
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -135,7 +134,7 @@ class Chaos:
         self._workers = [Kept(lambda n=number: self._worker(n)) for number in range(PLACES)]
         self._collectors = [Kept(lambda n=number: self._collector(n)) for number in range(COLLECTORS)]
         self._happened: Counter[str] = Counter()
-        self._nodes_down = 0
+        self._nodes = Nodes(cluster, self._chance)
         self._going_on: set[asyncio.Task[None]] = set()
 
     async def go(self) -> Done:
@@ -210,7 +209,7 @@ class Chaos:
         kinds = [
             *(self._kill, self._kill, self._terminate, self._freeze, self._scale, self._scale),
             *(self._kill_collector, self._terminate_collector),
-            *([self._kill_node] if len(self._cluster.ports) > 1 else []),
+            *([self._kill_node] if self._nodes.several else []),
         ]
         while True:
             for kind in self._chance.sample(kinds, len(kinds)):
@@ -256,18 +255,10 @@ class Chaos:
         return self._signal(self._collectors, signal.SIGTERM)
 
     def _kill_node(self) -> bool:
-        if self._nodes_down:  # two of three in sync are needed
+        if not self._nodes.whole:
             return False
-        self._nodes_down += 1
-        self._apart(self._node_down(self._chance.choice(sorted(self._cluster.ports))))
+        self._apart(self._nodes.lose_one())
         return True
-
-    async def _node_down(self, node: int) -> None:
-        await asyncio.to_thread(self._cluster.kill, node)
-        await asyncio.sleep(self._chance.uniform(*NODE_DOWN_S))
-        await asyncio.to_thread(self._cluster.start, node)
-        await asyncio.sleep(15)  # its partitions have to be in sync again before another may go
-        self._nodes_down -= 1
 
     def _apart(self, what: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(what)

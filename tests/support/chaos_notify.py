@@ -1,7 +1,7 @@
 """Notifiers on a real Kafka while chance kills, freezes, scales and restarts them, and their targets fail.
 
-Facts are written as the classifier writes them. The targets are real servers on loopback which keep what they were
-given and now and then do not answer, or answer that it failed.
+Facts are written as the classifier writes them; of several nodes of Kafka one at a time is killed, too. The targets
+are real servers on loopback which keep what they were given and now and then do not answer, or answer that it failed.
 """
 
 import asyncio
@@ -13,15 +13,17 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from aiohttp import web
 from ews_server.faults import BAD_GATEWAY_AFTER_COMMIT, DROPPED_AFTER_COMMIT, Fault, busy
 from kafka_nodes import Cluster
 from msgspec import Struct
-from support.chaos_fleet import Kept
+from standardwebhooks import Webhook, WebhookVerificationError
+from support.chaos_fleet import Kept, Nodes
 from support.ews import ACCOUNT, PASSWORD, facts_in, make_server
 from support.notifier_process import CRASHING, Facts, NotifierProcess, ews, fresh_fact, smtp, webhook
 from support.smtp_sink import DROP as DROP_MAIL
 from support.smtp_sink import SmtpSink
-from support.webhook_sink import DROP, WebhookSink
+from support.webhook_sink import CUT, DROP, SECRET_LINE, SILENCE, WebhookSink
 
 from missedcall_common.kafka.__main__ import main as create_topics
 from missedcall_common.kafka.client import connection
@@ -35,6 +37,8 @@ PLACES = 3
 SESSION_S = 6.0
 """The least that Kafka takes as it comes."""
 LOOK_S = 0.25
+SLOW_S = 0.5
+"""An answer that comes in time."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -85,6 +89,8 @@ class Done(Struct, frozen=True, kw_only=True):
     failures: dict[str, int]
     violations: int
     """Of the EWS schemas."""
+    unsigned: int
+    """Calls of the webhook that the reference library does not believe."""
 
     @property
     def right(self) -> bool:
@@ -93,7 +99,7 @@ class Done(Struct, frozen=True, kw_only=True):
         exact = "ews" not in self.told or not self.told["ews"].repeated
         return (
             exact
-            and not (any(self.left.values()) or self.violations)
+            and not (any(self.left.values()) or self.violations or self.unsigned)
             and not any(one.lost or one.unlike for one in told)
         )
 
@@ -113,8 +119,30 @@ class Done(Struct, frozen=True, kw_only=True):
                 f"{name}_repeated={one.repeated}",
                 f"{name}_unlike={one.unlike}",
             ]
-        line += [f"violations={self.violations}", f"right={int(self.right)}"]
+        line += [f"violations={self.violations}", f"unsigned={self.unsigned}", f"right={int(self.right)}"]
         return "\n".join([*pairs, " ".join(line)])
+
+
+class Receiver(WebhookSink):
+    """Lets the reference library verify each call when it comes, as a receiver does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsigned = 0
+        self._verifier = Webhook(SECRET_LINE.strip())
+
+    async def _called(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._verifier.verify(await request.read(), dict(request.headers))
+        except (WebhookVerificationError, ValueError):
+            self.unsigned += 1
+        return await super()._called(request)
+
+
+async def slow(_sink: WebhookSink, _request: web.Request) -> web.Response:
+    """Answer late, but in time."""
+    await asyncio.sleep(SLOW_S)
+    return web.Response(status=204)
 
 
 class Chaos:
@@ -126,13 +154,14 @@ class Chaos:
         """Prepare.
 
         Args:
-            cluster: Kafka, up.
+            cluster: Kafka, up; with more than one node, nodes are killed too.
             run: what to do.
             folder: for secrets.
             say: told of progress.
         """
         self._run, self._folder, self._say = run, folder, say
         self._chance = random.Random(run.seed)
+        self._nodes = Nodes(cluster, self._chance)
         self._kafka = {
             "MISSEDCALL_KAFKA_BOOTSTRAP": cluster.bootstrap,
             "MISSEDCALL_KAFKA_PREFIX": f"n{uuid.uuid4().hex[:8]}.",
@@ -140,7 +169,7 @@ class Chaos:
             "MISSEDCALL_KAFKA_REPLICAS": str(len(cluster.ports)),
             "MISSEDCALL_KAFKA_CHANNELS": ",".join(run.channels),
         }
-        self._webhook, self._smtp, self._ews = WebhookSink(), SmtpSink(), make_server()
+        self._webhook, self._smtp, self._ews = Receiver(), SmtpSink(), make_server()
         self._workers: dict[str, list[Kept]] = {}
         self._happened: Counter[str] = Counter()
         self._going_on: set[asyncio.Task[None]] = set()
@@ -190,6 +219,7 @@ class Chaos:
             steps=dict(sum((kept.steps for kept in self._all()), Counter())),
             failures=dict(sum((kept.failures for kept in self._all()), Counter())),
             violations=len(self._ews.violations) + len(self._ews.mistakes),
+            unsigned=self._webhook.unsigned,
         )
 
     def _all(self) -> list[Kept]:
@@ -197,7 +227,11 @@ class Chaos:
 
     def _channel(self, name: str) -> dict[str, str]:
         if name == "webhook":
-            return webhook(self._webhook.port, self._folder)
+            return webhook(self._webhook.port, self._folder) | {
+                "MISSEDCALL_NOTIFY_WEBHOOK_TIMEOUT_S": "2",
+                "MISSEDCALL_NOTIFY_WEBHOOK_RETRY_THROTTLED_S": "0.5",
+                "MISSEDCALL_NOTIFY_WEBHOOK_RETRY_UNCERTAIN_ATTEMPTS": "1000",
+            }
         if name == "smtp":
             return smtp(self._smtp.port) | {"MISSEDCALL_NOTIFY_SMTP_RETRY_UNCERTAIN_ATTEMPTS": "1000"}
         return ews(self._ews.url, self._folder, ACCOUNT, PASSWORD)
@@ -239,7 +273,7 @@ class Chaos:
         while True:
             chance = self._chance
             if len(self._webhook.answers) < share:
-                kinds = [DROP, 503, (429, {"Retry-After": "1"})]
+                kinds = [CUT, DROP, SILENCE, slow, 500, 502, 503, (429, {"Retry-After": "1"})]
                 self._webhook.answers.extend([204] * chance.randrange(share) + [chance.choice(kinds)])
             if len(self._smtp.answers["DATA"]) < share:
                 kinds = [DROP_MAIL, "451 4.3.0 later", "421 4.3.2 closing"]
@@ -252,34 +286,42 @@ class Chaos:
     async def _trouble(self) -> None:
         kinds = [self._kill, self._kill, self._kill, self._terminate, self._scale, self._scale]
         kinds += [self._freeze] if self._run.freeze else []
+        kinds += [self._kill_node] if self._nodes.several else []
         while True:
             for kind in self._chance.sample(kinds, len(kinds)):
                 await asyncio.sleep(self._chance.uniform(*self._run.every_s))
-                name = self._chance.choice(self._run.channels)
-                if kind(self._workers[name]):
+                if to_whom := kind():
                     what = kind.__name__.strip("_")
                     self._happened[what] += 1
-                    self._say(f"{what} {name}")
+                    self._say(f"{what} {to_whom}")
 
-    def _awake(self, places: list[Kept]) -> list[Kept]:
-        return [kept for kept in places if kept.process is not None and not kept.frozen]
+    def _some(self) -> tuple[str, list[Kept]]:
+        """Return a channel, and its workers that run."""
+        name = self._chance.choice(self._run.channels)
+        return name, [
+            kept for kept in self._workers[name] if kept.process is not None and not kept.frozen
+        ]
 
-    def _kill(self, places: list[Kept]) -> bool:
-        awake = self._awake(places)
-        return bool(awake) and self._chance.choice(awake).send(signal.SIGKILL)
+    def _kill(self) -> str:
+        return self._signal(signal.SIGKILL)
 
-    def _terminate(self, places: list[Kept]) -> bool:
-        awake = self._awake(places)
-        return bool(awake) and self._chance.choice(awake).send(signal.SIGTERM)
+    def _terminate(self) -> str:
+        return self._signal(signal.SIGTERM)
 
-    def _freeze(self, places: list[Kept]) -> bool:
-        awake = self._awake(places)
+    def _signal(self, number: signal.Signals) -> str:
+        name, awake = self._some()
+        return name if awake and self._chance.choice(awake).send(number) else ""
+
+    def _freeze(self) -> str:
+        name, awake = self._some()
         if len(awake) < 2:
-            return False
+            return ""
         self._apart(self._chance.choice(awake).freeze(SESSION_S + self._chance.uniform(1.0, 4.0)))
-        return True
+        return name
 
-    def _scale(self, places: list[Kept]) -> bool:
+    def _scale(self) -> str:
+        name = self._chance.choice(self._run.channels)
+        places = self._workers[name]
         count = sum(kept.kept for kept in places)
         wanted = self._chance.choice([number for number in range(1, PLACES + 1) if number != count])
         chosen = self._chance.sample(places, PLACES)
@@ -287,7 +329,13 @@ class Chaos:
             kept.keep()
         for kept in [kept for kept in chosen if kept.kept][: max(0, count - wanted)]:
             self._apart(kept.let_go())
-        return True
+        return name
+
+    def _kill_node(self) -> str:
+        if not self._nodes.whole:
+            return ""
+        self._apart(self._nodes.lose_one())
+        return "of Kafka"
 
     def _apart(self, what: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(what)

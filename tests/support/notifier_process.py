@@ -94,19 +94,23 @@ class Facts:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._topic = topic(environment, "missed-calls")
         self._producer = KafkaProducer(
-            bootstrap_servers=environment["MISSEDCALL_KAFKA_BOOTSTRAP"], linger_ms=5
+            bootstrap_servers=environment["MISSEDCALL_KAFKA_BOOTSTRAP"].split(","), acks="all", linger_ms=5
         )
 
     def write(self, facts: Iterable) -> None:
         """Write facts; return when Kafka has them."""
-        for fact in facts:
+        sent = [
             self._producer.send(
                 self._topic,
                 encode_missed_call(fact),
                 key=fact.callee.encode(),
                 headers=cloudevents.kafka_headers(fact, cloudevents.DEFAULT_SOURCE),
             )
+            for fact in facts
+        ]
         self._producer.flush()
+        for one in sent:
+            one.get(0)
 
     def close(self) -> None:
         self._producer.close()

@@ -18,10 +18,13 @@ SECRET_LINE = f"whsec_{base64.b64encode(SECRET).decode()}\n"
 class Act(Enum):
     """What a sink does instead of answering."""
 
+    CUT = "cut"
     DROP = "drop"
     SILENCE = "silence"
 
 
+CUT = Act.CUT
+"""Close the connection before the request is taken."""
 DROP = Act.DROP
 """Close the connection with the request in hand."""
 SILENCE = Act.SILENCE
@@ -46,7 +49,7 @@ class Call(NamedTuple):
 class WebhookSink:
     """Use as an async context manager.
 
-    `answers`: a status, (status, headers), DROP, SILENCE, or a handler that takes the sink and the request.
+    `answers`: a status, (status, headers), CUT, DROP, SILENCE, or a handler that takes the sink and the request.
     """
 
     def __init__(self, *answers, tls=None, host="127.0.0.1", port=0):
@@ -77,13 +80,16 @@ class WebhookSink:
         await self._runner.cleanup()
 
     async def _called(self, request: web.Request) -> web.StreamResponse:
+        answer = self.answers.popleft() if self.answers else 204
+        if answer is CUT:
+            request.transport.abort()
+            return web.Response()
         body = await request.read()
         name, stamp = request.headers["webhook-id"], request.headers["webhook-timestamp"]
         mac = hmac.new(SECRET, f"{name}.{stamp}.".encode() + body, hashlib.sha256).digest()
         wanted = f"v1,{base64.b64encode(mac).decode()}"
         signed = wanted in request.headers["webhook-signature"].split(" ")
         self.calls.append(Call(name, int(stamp), body, signed, dict(request.headers)))
-        answer = self.answers.popleft() if self.answers else 204
         if answer is DROP:
             request.transport.abort()
             return web.Response()
