@@ -1,6 +1,6 @@
 """Kills, freezes and scales notifiers on a real Kafka while their targets fail, then counts what was told.
 
-    .venv/bin/python tests/chaos/run_notify.py [--facts N] [--seconds N] [--seed N] [--nodes 1|3] [--channels NAME,...]
+    .venv/bin/python tests/chaos/run_notify.py [--facts N] [--seconds N] [--seed N] [--nodes 1|3] [--channels A,B]
 
 The last line is for programs. Ends with 1 unless every fact was told over every channel, repeats bear the same id
 and are signed, and Exchange has one item of each. Of three nodes of Kafka one at a time is killed, too.
@@ -39,7 +39,9 @@ def main() -> int:
         print(f"chaos: {error}", file=sys.stderr)
         return 2
     began = time.monotonic()
-    run = Run(facts=args.facts, seconds=args.seconds, seed=args.seed, channels=tuple(args.channels.split(",")))
+    run = Run(
+        facts=args.facts, seconds=args.seconds, seed=args.seed, channels=tuple(args.channels.split(","))
+    )
     try:
         with tempfile.TemporaryDirectory() as folder:
             chaos = Chaos(

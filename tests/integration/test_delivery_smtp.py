@@ -18,6 +18,7 @@ from support.notify import (
 from support.smtp_sink import DROP, SILENCE, SmtpSink
 
 from missedcall_notifier.app import Notifier
+from missedcall_notifier.channels import smtp
 from missedcall_notifier.channels.mail import message_id
 from missedcall_notifier.channels.smtp import SmtpChannel
 from missedcall_notifier.delivery import State, begin, intent
@@ -49,7 +50,28 @@ def attempt(sink, fact=None, recipient=BOB, **changes):
         async with sink:
             channel = SmtpChannel(make_settings(sink, **changes), make_notices())
             delivery = begin(intent(fact or make_fact(), "smtp", recipient, NOW), NOW)
-            return await channel.send(delivery, channel.render(delivery))
+            try:
+                return await channel.send(delivery, channel.render(delivery))
+            finally:
+                await channel.close()
+
+    return asyncio.run(main())
+
+
+def one_after_another(sink, count, between=None):
+    """Make attempts over one channel; return the reports. `between` is done after each."""
+
+    async def main():
+        reports = []
+        async with sink:
+            channel = SmtpChannel(make_settings(sink), make_notices())
+            for number in range(count):
+                delivery = begin(intent(make_fact(f"fact-{number}"), "smtp", BOB, NOW), NOW)
+                reports.append(await channel.send(delivery, channel.render(delivery)))
+                if between is not None:
+                    await between(sink)
+            await channel.close()
+        return reports
 
     return asyncio.run(main())
 
@@ -83,6 +105,7 @@ def test_the_session_ends_as_it_should(answer):
             channel = SmtpChannel(make_settings(sink), make_notices())
             delivery = begin(intent(make_fact(), "smtp", BOB, NOW), NOW)
             await channel.send(delivery, channel.render(delivery))
+            await channel.close()
             await turns_until(lambda: sink.quits == 1)
 
     asyncio.run(main())
@@ -95,7 +118,8 @@ def test_a_line_that_begins_with_a_dot_arrives_with_it():
         async with sink:
             channel = SmtpChannel(make_settings(sink), make_notices())
             delivery = begin(intent(make_fact(), "smtp", BOB, NOW), NOW)
-            return await channel.send(delivery, b".a: b\r\n\r\n.\r\n..\r\n.x\r\n")
+            await channel.send(delivery, b".a: b\r\n\r\n.\r\n..\r\n.x\r\n")
+            await channel.close()
 
     asyncio.run(main())
 
@@ -135,6 +159,77 @@ def test_a_relay_that_does_not_answer_after_the_dot_may_have_it():
 
     assert attempt(sink, timeout_s=0.2) == Failed(Failure.UNCERTAIN, "body SMTPReadTimeoutError")
     assert len(sink.mails) == 1
+
+
+def test_mails_go_over_one_connection_up_to_a_number(monkeypatch):
+    monkeypatch.setattr(smtp, "MAILS", 3)
+    sink = SmtpSink()
+
+    reports = one_after_another(sink, 7)
+
+    assert reports == [Sent("4XyZ12")] * 7
+    assert len(sink.ehlo_names) == 3
+    assert len(sink.mails) == 7
+
+
+async def closed_by_the_relay(sink):
+    sink.close_all()
+    await turns_until(lambda: not sink.open)
+
+
+@pytest.mark.parametrize("answer", ["421 4.4.2 you were idle", DROP], ids=str)
+def test_a_kept_connection_that_the_relay_ends_is_no_failure(answer):
+    sink = SmtpSink()
+    sink.answers["MAIL"].extend(["250 ok", answer])
+
+    assert one_after_another(sink, 2) == [Sent("4XyZ12")] * 2
+    assert len(sink.ehlo_names) == 2
+    assert len({mail["Message-ID"] for mail in sink.mails}) == len(sink.mails) == 2
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure():
+    sink = SmtpSink()
+
+    assert one_after_another(sink, 3, closed_by_the_relay) == [Sent("4XyZ12")] * 3
+    assert len(sink.ehlo_names) == 3
+
+
+def test_a_relay_that_ends_the_new_connection_too_is_asked_no_further():
+    sink = SmtpSink()
+    sink.answers["MAIL"].extend(["250 ok", "421 4.3.2 going down", "421 4.3.2 going down"])
+
+    reports = one_after_another(sink, 2)
+
+    assert reports == [Sent("4XyZ12"), Failed(Failure.TRANSIENT, "mail 421 4.3.2")]
+    assert len(sink.ehlo_names) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "report"),
+    [
+        ("MAIL", "451 4.3.0 later", Failed(Failure.TRANSIENT, "mail 451 4.3.0")),
+        ("RCPT", "550 5.1.1 unknown", Failed(Failure.PERMANENT_RECIPIENT, "rcpt 550 5.1.1")),
+        ("RCPT", DROP, Failed(Failure.TRANSIENT, "rcpt SMTPServerDisconnected")),
+        ("DATA", "421 4.3.2 closing", Failed(Failure.TRANSIENT, "body 421 4.3.2")),
+        ("DATA", DROP, Failed(Failure.UNCERTAIN, "body SMTPServerDisconnected")),
+    ],
+    ids=str,
+)
+def test_what_goes_wrong_over_a_kept_connection_is_told_by_its_phase_and_ends_it(command, answer, report):
+    sink = SmtpSink()
+    sink.answers[command].extend(["250 ok", answer])
+
+    assert one_after_another(sink, 3) == [Sent("4XyZ12" if command != "DATA" else ""), report, Sent("4XyZ12")]
+    assert len(sink.ehlo_names) == 2
+
+
+def test_a_connection_that_no_mail_comes_for_is_closed(monkeypatch):
+    monkeypatch.setattr(smtp, "KEPT_S", 0.05)
+
+    async def until_quit(sink):
+        await turns_until(lambda: sink.quits == 1)
+
+    assert one_after_another(SmtpSink(), 1, until_quit) == [Sent("4XyZ12")]
 
 
 def test_a_relay_that_is_not_there_is_a_channel_that_is_down():

@@ -85,7 +85,11 @@ def attempts(sink, tmp_path, count=1, secret="geheim", expires_in=3600):
             channel = SmtpChannel(settings, make_notices())
             delivery = begin(intent(make_fact(), "smtp", "bob@example.com", NOW), NOW)
             content = channel.render(delivery)
-            return [await channel.send(delivery, content) for _ in range(count)], authority.asked
+            reports = []
+            for _ in range(count):
+                reports.append(await channel.send(delivery, content))
+                await channel.close()  # another connection, another login
+            return reports, authority.asked
 
     return asyncio.run(main())
 

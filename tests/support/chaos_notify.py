@@ -1,7 +1,8 @@
 """Notifiers on a real Kafka while chance kills, freezes, scales and restarts them, and their targets fail.
 
-Facts are written as the classifier writes them; of several nodes of Kafka one at a time is killed, too. The targets
-are real servers on loopback which keep what they were given and now and then do not answer, or answer that it failed.
+Facts are written as the classifier writes them; of several nodes of Kafka one at a time is killed, too. The
+targets are real servers on loopback which keep what they were given and now and then do not answer, or answer that
+it failed.
 """
 
 import asyncio
@@ -298,9 +299,7 @@ class Chaos:
     def _some(self) -> tuple[str, list[Kept]]:
         """Return a channel, and its workers that run."""
         name = self._chance.choice(self._run.channels)
-        return name, [
-            kept for kept in self._workers[name] if kept.process is not None and not kept.frozen
-        ]
+        return name, [kept for kept in self._workers[name] if kept.process is not None and not kept.frozen]
 
     def _kill(self) -> str:
         return self._signal(signal.SIGKILL)

@@ -44,7 +44,7 @@ class SmtpSink:
         self._implicit_tls = implicit_tls
         self._login = login
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Transport] = set()
+        self.open: set[asyncio.Transport] = set()
 
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
@@ -55,9 +55,13 @@ class SmtpSink:
 
     async def __aexit__(self, *_):
         self._server.close()
-        for transport in list(self._open):
-            transport.abort()
+        self.close_all()
         await self._server.wait_closed()
+
+    def close_all(self):
+        """Close every connection."""
+        for transport in list(self.open):
+            transport.abort()
 
     def _protocol(self):
         sink = self
@@ -65,10 +69,10 @@ class SmtpSink:
         class Session(SMTP):
             def connection_made(self, transport):
                 super().connection_made(transport)
-                sink._open.add(self.transport)
+                sink.open.add(self.transport)
 
             def connection_lost(self, error):
-                sink._open.discard(self.transport)
+                sink.open.discard(self.transport)
                 super().connection_lost(error)
 
             async def push(self, status):

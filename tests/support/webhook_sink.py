@@ -95,6 +95,7 @@ class WebhookSink:
             return web.Response()
         if answer is SILENCE:
             await self.closing.wait()
+            return web.Response()
         if callable(answer):
             return await answer(self, request)
         status, headers = answer if isinstance(answer, tuple) else (answer, {})

@@ -23,7 +23,8 @@ from .reader import Defaults, zone_of
 from .samples import samples
 from .sanitise import clean
 
-TEMPLATES = ("subject.txt", "notice.txt", "notice.html")
+HTML = "notice.html"
+TEMPLATES = ("subject.txt", "notice.txt", HTML)
 """The files of a notice. The same for every language: words are in the texts."""
 
 MODEL = "en"
@@ -65,15 +66,19 @@ class Notices:
         self._default = default
         self._theirs = self._tried(theirs or {})
 
-    def render(self, delivery: Delivery) -> Notice:
+    def render(self, delivery: Delivery, *, html: bool = True) -> Notice:
         """Return what the recipient reads.
+
+        Args:
+            delivery: what happened, and who reads it.
+            html: whether anybody looks at that form; it takes as long as all the rest.
 
         Raises:
             ImplausibleTimeError: no time of the fact can be a time of a call.
         """
         values = self._values(delivery)
-        subject, text, html = (self._filled(name, values) for name in TEMPLATES)
-        return Notice(clean(subject, SUBJECT_LIMIT), text, html)
+        subject, *forms = (self._filled(name, values) for name in TEMPLATES if html or name != HTML)
+        return Notice(clean(subject, SUBJECT_LIMIT), *forms)
 
     def caller(self, delivery: Delivery) -> Caller:
         """Return the caller as the recipient may see him."""

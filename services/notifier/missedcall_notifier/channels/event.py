@@ -58,7 +58,7 @@ def body(delivery: Delivery, form: Format, notices: Notices) -> bytes:
                 data = msgspec.Raw(codec.encode_missed_call(fact))
                 return msgspec.json.encode(cloudevents.attributes(fact) | {"data": data})
             case "adaptive-card":
-                notice = notices.render(delivery)
+                notice = notices.render(delivery, html=False)
                 return _card(notice.subject, notice.text.strip().splitlines())
     except ValueError as error:
         raise UnrenderableError(str(error)) from error

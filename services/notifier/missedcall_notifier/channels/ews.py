@@ -10,10 +10,8 @@ Rule 3: the library blocks: its calls run in as many threads as there may be req
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.delivery import INTERRUPTED, Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
 from missedcall_notifier.notices import Notices
@@ -22,6 +20,7 @@ from missedcall_notifier.settings import EwsSettings
 from .exchange import Connection, RequestError, UnwritableError
 from .exchange_answers import SETTLE_S, failed
 from .item import CallItem, fact_key, read, write
+from .secret_file import SecretFile
 from .threads import NoThreadError, in_daemon
 from .trust import Trust
 
@@ -43,6 +42,7 @@ class EwsChannel:
         self._trust = Trust(settings.ca_file)
         self._free = asyncio.Semaphore(settings.connections)
         self._connection: Connection | None = None
+        self._secrets = SecretFile(settings.password_file, "ews.password_file")
         self._secret = ""
         self._welcome = False
 
@@ -73,6 +73,7 @@ class EwsChannel:
             self._connection = None  # other certificates and another token the next time
             connection.close()
         self._trust.heard(report)
+        self._secrets.heard(report)
         return report
 
     async def close(self) -> None:
@@ -83,7 +84,7 @@ class EwsChannel:
 
     async def _connect(self) -> Connection:
         settings = self._settings
-        secret = await asyncio.to_thread(read_secret, Path(settings.password_file), "ews.password_file")
+        secret = await self._secrets.read()
         trust = await self._trust.context()
         if self._connection is not None and secret != self._secret:
             self._connection.close()

@@ -8,7 +8,6 @@ Rule 4: a mailbox sees no more than PER_MAILBOX requests of ours at once, and no
 """
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,6 +26,7 @@ from .exchange_answers import SETTLE_S
 from .graph_answers import GONE, OF_ONE_MAILBOX, Answer, failed, read_codes, retry_after_s, succeeded
 from .graph_tokens import TokenError, Tokens
 from .holds import EVERYBODY, Holds
+from .http import Progress, session
 from .item import CallItem, fact_key, read, write
 from .trust import Trust
 
@@ -43,8 +43,6 @@ found may be cut off. More: a stranger decides how much we hold."""
 IDLE_S = 10.0
 """How long a connection may idle. Less: a handshake for every item. More: it may be closed under a request,
 which is uncertain for nothing."""
-
-USER_AGENT = "missedcall"
 
 
 class GraphError(Exception):
@@ -219,7 +217,7 @@ class GraphClient:
 
     async def _request(self, ask: requests.Ask, token: str, trust: Any) -> tuple[Answer, bytes, str]:
         """Return the answer as far as there is one, its body, and the error's class if there is none."""
-        progress = SimpleNamespace(sent=False)
+        progress = Progress()
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         if ask.body:
             headers["Content-Type"] = "application/json"
@@ -249,27 +247,11 @@ class GraphClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._settings.connections, keepalive_timeout=IDLE_S),
-                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                trace_configs=[_trace()],
+            self._session = session(
+                aiohttp.TCPConnector(limit=self._settings.connections, keepalive_timeout=IDLE_S),
+                aiohttp.ClientTimeout(total=self._settings.timeout_s),
             )
         return self._session
-
-
-def _trace() -> aiohttp.TraceConfig:
-    """Return what notes that a request has begun to leave."""
-
-    async def note(_session: object, context: Any, _params: object) -> None:
-        context.trace_request_ctx.sent = True
-
-    config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(note)
-    return config
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

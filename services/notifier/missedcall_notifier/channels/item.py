@@ -50,7 +50,7 @@ def write(delivery: Delivery, settings: EwsSettings | GraphSettings, notices: No
     """
     fact = delivery.fact
     try:
-        notice, caller = notices.render(delivery), notices.caller(delivery)
+        notice, caller = notices.render(delivery, html=False), notices.caller(delivery)
         item = CallItem(
             subject=notice.subject,
             text=notice.text,

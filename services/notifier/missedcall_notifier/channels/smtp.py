@@ -4,14 +4,17 @@ Rule 1: each command is its own phase, so that a failure is known to be before o
         the relay has nothing. After, without an answer: nobody knows.
 Rule 2: STARTTLS and TLS are what the settings say; nothing is upgraded or downgraded by opportunity.
 Rule 3: what an answer means is a row of ROWS; the first that matches wins, the last of a phase matches all.
+Rule 4: a connection that took a mail is kept for the next. Until that is begun, its end is no failure: nothing was
+        handed over, and a new connection is made. One that refused anything is not kept: relays slow down for
+        those that err (Postfix: smtpd_soft_error_limit).
 """
 
 import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -27,6 +30,15 @@ from missedcall_notifier.settings import SmtpSettings
 from .mail import write
 from .oauth import ClientCredentials, TokenError, oauthbearer, xoauth2
 from .trust import Trust
+
+KEPT_S = 5.0
+"""How long a connection waits for the next mail. Less: a login for every mail of a slow stream. More: it takes one
+of the places that a relay has for everybody. RFC 5321 s.4.5.3.2.7 has relays wait 5 minutes; busy ones do not."""
+MAILS = 100
+"""Over one connection. Less: logins. More: relays that count end it, and one that is chosen by DNS is never chosen
+anew while mails come."""
+CLOSING = 421
+"""RFC 5321 s.3.8: the relay closes the connection, whatever was asked."""
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\b")  # RFC 3463
 _QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9.-]{1,64})|\bid[= ]([A-Za-z0-9.-]{1,64})", re.ASCII)
@@ -95,6 +107,7 @@ class SmtpChannel:
         self._notices = notices
         self._helo_name = settings.helo_name or None
         self._trust = Trust(settings.ca_file)
+        self._kept: list[_Session] = []
         self._tokens = ClientCredentials(
             settings.token_url,
             settings.client_id,
@@ -112,7 +125,7 @@ class SmtpChannel:
         return write(delivery, self._settings, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
-        """Make one attempt over a connection of its own."""
+        """Make one attempt, over a connection that nobody else uses meanwhile."""
         report = await self._attempt(delivery, content)
         self._trust.heard(report)
         return report
@@ -126,35 +139,59 @@ class SmtpChannel:
         session = _Session()
         try:
             with _told_apart(session):
-                async with self._logged_in(session) as client:
-                    session.phase = Phase.MAIL
-                    await client.mail(self._settings.sender)
-                    if recipient:
-                        session.phase = Phase.RCPT
-                        await client.rcpt(recipient)
-                    await client.rset()
-                    return Sent()
+                client = await self._connect(session)
+                session.phase = Phase.MAIL
+                await client.mail(self._settings.sender)
+                if recipient:
+                    session.phase = Phase.RCPT
+                    await client.rcpt(recipient)
+                await client.rset()
+                return Sent()
         except _AttemptError as error:
             return error.report
+        finally:
+            session.part()
 
     async def close(self) -> None:
-        """Do nothing: every attempt closes its own connection."""
+        """Close what is kept."""
+        while self._kept:
+            self._kept.pop().part()
 
     async def _attempt(self, delivery: Delivery, content: bytes) -> Report:
-        session = _Session()
+        while True:
+            session = self._kept.pop() if self._kept else _Session()
+            try:
+                return await self._over(session, delivery, content)
+            except _AttemptError as error:
+                ended = session.phase is Phase.MAIL and error.code in {0, CLOSING}
+                if not (ended and session.mails):
+                    return error.report
+
+    async def _over(self, session: "_Session", delivery: Delivery, content: bytes) -> Sent:
+        """Make an attempt over a connection, new or kept, and keep it if it took the mail.
+
+        No RSET between two mails: the last dot has ended the one before (RFC 5321 s.4.1.1.4).
+        """
+        kept = False
         try:
             with _told_apart(session):
-                async with self._logged_in(session) as client:
-                    return await self._transfer(client, session, delivery, content)
-        except _AttemptError as error:
-            return error.report
+                client = session.taken() or await self._connect(session)
+                sent = await self._transfer(client, session, delivery, content)
+            session.mails += 1
+            if kept := session.mails < MAILS and client.is_connected:
+                self._kept.append(session)
+                session.wait(KEPT_S, self._kept.remove)
+            return sent
+        finally:
+            if not kept:
+                session.part()
 
-    @asynccontextmanager
-    async def _logged_in(self, session: "_Session") -> AsyncIterator[aiosmtplib.SMTP]:
+    async def _connect(self, session: "_Session") -> aiosmtplib.SMTP:
+        """Return the session's connection, greeted and logged in."""
         settings = self._settings
         if self._helo_name is None:
             self._helo_name = await asyncio.to_thread(socket.getfqdn)
-        client = aiosmtplib.SMTP(
+        client = session.client = aiosmtplib.SMTP(
             hostname=settings.host,
             port=settings.actual_port,
             timeout=settings.timeout_s,
@@ -163,21 +200,18 @@ class SmtpChannel:
             local_hostname=self._helo_name,
             tls_context=None if settings.security == "none" else await self._trust.context(),
         )
-        try:
-            await client.connect()
+        await client.connect()
+        session.phase = Phase.HELLO
+        await client.ehlo()
+        if settings.security == "starttls":
+            session.phase = Phase.STARTTLS
+            await client.starttls()
             session.phase = Phase.HELLO
             await client.ehlo()
-            if settings.security == "starttls":
-                session.phase = Phase.STARTTLS
-                await client.starttls()
-                session.phase = Phase.HELLO
-                await client.ehlo()
-            if settings.username:
-                session.phase = Phase.LOGIN
-                await self._log_in(client)
-            yield client
-        finally:
-            _part(client)
+        if settings.username:
+            session.phase = Phase.LOGIN
+            await self._log_in(client)
+        return client
 
     async def _log_in(self, client: aiosmtplib.SMTP) -> None:
         settings = self._settings
@@ -252,31 +286,54 @@ def _dsn(client: aiosmtplib.SMTP, delivery_id: str) -> tuple[list[str], list[str
     return ["RET=HDRS", f"ENVID={delivery_id}"], ["NOTIFY=FAILURE"]
 
 
-def _part(client: aiosmtplib.SMTP) -> None:
-    """Say QUIT and close, without waiting for the answer.
-
-    RFC 5321 s.4.1.1.10 would have us wait; but the relay has said what became of the mail, and until that is
-    recorded every moment is one in which a crash means a second mail.
-    """
-    if client.protocol is not None:
-        with suppress(aiosmtplib.SMTPServerDisconnected):
-            client.protocol.write(b"QUIT\r\n")
-    client.close()
-
-
 class _Session:
-    """How far one attempt has come."""
+    """A connection, and how far the attempt that uses it has come."""
 
     def __init__(self) -> None:
         self.phase = Phase.CONNECT
+        self.mails = 0
+        """That it took; 0 for one that is new."""
+        self.client: aiosmtplib.SMTP | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, seconds: float, forget: "Callable[[_Session], None]") -> None:
+        """Wait so long for the next mail, then be forgotten and part."""
+
+        def part() -> None:
+            forget(self)
+            self.part()
+
+        self._timer = asyncio.get_running_loop().call_later(seconds, part)
+
+    def taken(self) -> aiosmtplib.SMTP | None:
+        """Wait no longer; return the connection, None if it is still to be made."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self.client
+
+    def part(self) -> None:
+        """Say QUIT and close, without waiting for the answer.
+
+        RFC 5321 s.4.1.1.10 would have us wait; but the relay has said what became of the mail, and until that is
+        recorded every moment is one in which a crash means a second mail.
+        """
+        client = self.taken()
+        if client is None:
+            return
+        if client.protocol is not None:
+            with suppress(aiosmtplib.SMTPServerDisconnected):
+                client.protocol.write(b"QUIT\r\n")
+        client.close()
 
 
 class _AttemptError(Exception):
-    """An attempt that failed, in our words."""
+    """An attempt that failed, in our words; `code` is the relay's, 0 if it gave none."""
 
-    def __init__(self, failure: Failure, detail: str) -> None:
+    def __init__(self, failure: Failure, detail: str, code: int = 0) -> None:
         super().__init__(detail)
         self.report = Failed(failure, detail)
+        self.code = code
 
 
 @contextmanager
@@ -287,7 +344,7 @@ def _told_apart(session: _Session) -> Iterator[None]:
     except aiosmtplib.SMTPResponseException as error:
         found = _ENHANCED.match(error.message)
         detail = f"{session.phase} {error.code} {found[1] if found else ''}".rstrip()
-        raise _AttemptError(classify(session.phase, error.code, error.message), detail) from error
+        raise _AttemptError(classify(session.phase, error.code, error.message), detail, error.code) from error
     except TokenError as error:
         raise _AttemptError(Failure.CHANNEL_DOWN, f"{session.phase} {error}") from error
     except (aiosmtplib.SMTPException, aiohttp.ClientError, OSError, ValueError) as error:

@@ -8,19 +8,14 @@ Rule 3: whether the request had left when the connection broke tells uncertain f
 Rule 4: of the answer nothing is believed but the status and Retry-After, and of that no more than an hour.
 """
 
-import asyncio
 import hashlib
 import ipaddress
 import uuid
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 
-from missedcall_common.runtime.settings import read_secret
 from missedcall_notifier.clock import Clock
 from missedcall_notifier.delivery import Delivery
 from missedcall_notifier.failure import Failed, Failure, Report, Sent
@@ -29,14 +24,14 @@ from missedcall_notifier.settings import WebhookSettings
 
 from .egress import BlockedAddressError, guard
 from .event import CONTENT_TYPES, body, ping_body
+from .http import Progress, session
+from .secret_file import SecretFile
 from .signature import read_secrets, sign
 from .trust import Trust
 
 ANSWER_BYTES = 4096
 """Read of an answer, and thrown away. Less: a polite receiver sees its answer reset. More: a stranger decides
 how long we listen."""
-
-USER_AGENT = "missedcall"
 
 # fmt: off
 STATUSES: tuple[tuple[range, Failure], ...] = (
@@ -91,6 +86,7 @@ class WebhookChannel:
         self._clock = clock
         self._notices = notices
         self._trust = Trust(settings.ca_file)
+        self._secret = SecretFile(settings.secret_file, "webhook.secret_file")
         self._session: aiohttp.ClientSession | None = None
 
     def render(self, delivery: Delivery) -> bytes:
@@ -105,6 +101,7 @@ class WebhookChannel:
         """Make one call."""
         report = await self._attempt(delivery.delivery_id, content)
         self._trust.heard(report)
+        self._secret.heard(report)
         return report
 
     async def ping(self) -> Report:
@@ -122,16 +119,14 @@ class WebhookChannel:
     async def _attempt(self, webhook_id: str, content: bytes) -> Report:
         now = self._clock.now()
         try:
-            secrets = read_secrets(
-                await asyncio.to_thread(read_secret, Path(self._settings.secret_file), "webhook.secret_file")
-            )
+            secrets = read_secrets(await self._secret.read())
             trust = await self._trust.context()
         except (OSError, ValueError) as error:
             return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
         headers = {"Content-Type": CONTENT_TYPES[self._settings.format]} | sign(
             secrets, webhook_id, int(now), content
         )
-        progress = SimpleNamespace(sent=False)
+        progress = Progress()
         try:
             async with self._open().post(
                 self._settings.url,
@@ -155,33 +150,15 @@ class WebhookChannel:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             settings = self._settings
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+            self._session = session(
+                aiohttp.TCPConnector(
                     socket_factory=guard([ipaddress.ip_network(network) for network in settings.allow]),
                     limit=settings.concurrency,
                     force_close=True,  # one that idles may be closed under a request: uncertain for nothing
                 ),
-                timeout=aiohttp.ClientTimeout(
-                    total=settings.timeout_s, sock_connect=settings.connect_timeout_s
-                ),
-                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                trace_configs=[_trace()],
+                aiohttp.ClientTimeout(total=settings.timeout_s, sock_connect=settings.connect_timeout_s),
             )
         return self._session
-
-
-def _trace() -> aiohttp.TraceConfig:
-    """Return what notes that a request has begun to leave."""
-
-    async def note(_session: object, context: Any, _params: object) -> None:
-        context.trace_request_ctx.sent = True
-
-    config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(note)
-    return config
 
 
 async def _swallow(answer: aiohttp.ClientResponse) -> None:
