@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from support.chaos_notify import Chaos, Run
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(360)]
 
 
 def test_whatever_crashes_each_fact_is_told_under_one_name_and_is_one_item_in_exchange(kafka, tmp_path):
@@ -23,7 +23,7 @@ def test_whatever_crashes_each_fact_is_told_under_one_name_and_is_one_item_in_ex
         crash=0.01,
         take_over=0.02,
         freeze=False,
-        patience_s=120.0,
+        patience_s=200.0,
     )
 
     done = asyncio.run(Chaos(kafka, run, tmp_path).go())

@@ -40,6 +40,7 @@ def webhook(port: int, tmp_path: Path) -> dict[str, str]:
         "MISSEDCALL_NOTIFY_WEBHOOK_SECRET_FILE": str(secret),
         "MISSEDCALL_NOTIFY_WEBHOOK_RETRY_FIRST_S": "0.2",
         "MISSEDCALL_NOTIFY_WEBHOOK_RETRY_LONGEST_S": "0.5",
+        "MISSEDCALL_NOTIFY_WEBHOOK_RETRY_THROTTLED_S": "0.2",
     }
 
 
