@@ -228,3 +228,6 @@ class Preferences(Struct, frozen=True, kw_only=True):
     """Whether calls of anonymous callers bring a notice."""
     internal: bool | UnsetType = UNSET
     """Whether calls of people in the directory bring a notice."""
+    repeats_s: float | UnsetType = UNSET
+    """Calls of one caller within so many seconds are one notice, which each further call brings up to date; 0: each
+    is one of its own."""

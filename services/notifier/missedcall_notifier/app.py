@@ -133,22 +133,25 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
     if wrong := problems(settings):
         raise SettingsError([f"notify.{key} = {value!r}: {right}" for key, value, right in wrong])
     notices = notices_of(settings)
+    repeats_s = settings.repeats_s
     ways = []
     if settings.smtp.host:
         mail = settings.smtp
         rule = by_mail(mail.recipients, mail.pattern, mail.hosts, mail.always)
-        ways.append(Way(SmtpChannel(mail, notices), rule, mail.retry, mail.connections))
+        ways.append(Way(SmtpChannel(mail, notices), rule, mail.retry, mail.connections, repeats_s=repeats_s))
     if settings.ews.url:
         exchange = settings.ews
         rule = by_mail(exchange.recipients, exchange.pattern, exchange.hosts, exchange.always)
-        ways.append(Way(_ews_channel(settings, notices), rule, exchange.retry, exchange.connections))
+        channel: Channel = _ews_channel(settings, notices)
+        ways.append(Way(channel, rule, exchange.retry, exchange.connections, repeats_s=repeats_s))
     if settings.graph.tenant:
         online = settings.graph
         rule = by_mail(online.recipients, online.pattern, online.hosts, online.always)
-        ways.append(Way(_graph_channel(settings, notices, clock), rule, online.retry, online.connections))
+        channel = _graph_channel(settings, notices, clock)
+        ways.append(Way(channel, rule, online.retry, online.connections, repeats_s=repeats_s))
     for name, hook in settings.endpoints.items():
-        channel = WebhookChannel(hook, clock, notices, name=name)
-        ways.append(Way(channel, everything_to(hook.name), hook.retry, hook.concurrency, channel.gone))
+        webhook = WebhookChannel(hook, clock, notices, name=name)
+        ways.append(Way(webhook, everything_to(hook.name), hook.retry, hook.concurrency, webhook.gone))
     return ways
 
 

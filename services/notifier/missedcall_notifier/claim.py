@@ -3,16 +3,23 @@
 Rule 1: pure, and the same for every journal; the journal makes all changes durable together.
 Rule 2: a correction waits while the notice that it corrects is under way, and then depends on it: nothing
         was seen, nothing is corrected.
+Rule 3: a notice of a series waits while one before it is under way, and makes those pointless that wait.
 """
 
 from collections.abc import Callable, Iterable
 
+from msgspec import UNSET
+
 from .delivery import OPEN, Delivery, State, begin, withdraw
+from .repeats import turn_of
 
 RETRACTED = "retracted"
 """Why a notice is suppressed that was not yet sent when its call turned out to have been taken."""
 NOTHING_SENT = "no-notice-sent"
 """Why a correction is suppressed: its recipient never had the notice."""
+
+REPEATED = "repeated"
+"""Why a notice is suppressed whose call a later notice of the same series tells, too."""
 
 Change = tuple[Delivery, Delivery]
 """A delivery before and after."""
@@ -39,20 +46,22 @@ def claim(
     def change(before: Delivery, after: Delivery) -> None:
         changes[before.delivery_id] = (before, after)
 
+    due = list(due)
+    followed = {one.series.after for one in due if one.series is not UNSET}
     for delivery in due:
         if limit <= 0:
             break
-        if delivery.delivery_id in changes:
+        if delivery.delivery_id in changes or delivery.delivery_id in followed:
             continue
-        if delivery.supersedes:
-            earlier = latest(delivery.supersedes)
-            if earlier is not None and earlier.state is State.ATTEMPT:
-                continue
-            if earlier is not None and earlier.state in OPEN:
-                change(earlier, withdraw(earlier, RETRACTED, now))
-            if earlier is None or not earlier.maybe_seen:
-                change(delivery, withdraw(delivery, NOTHING_SENT, now))
-                continue
-        change(delivery, begin(delivery, now))
-        limit -= 1
+        turn = turn_of(delivery, latest)
+        if turn is None:
+            continue
+        for earlier in turn.withdrawn:
+            reason = RETRACTED if earlier.delivery_id == delivery.supersedes else REPEATED
+            change(earlier, withdraw(earlier, reason, now))
+        if turn.wanted:
+            change(delivery, begin(delivery, now, turn.replaces))
+            limit -= 1
+        else:
+            change(delivery, withdraw(delivery, NOTHING_SENT, now))
     return list(changes.values())

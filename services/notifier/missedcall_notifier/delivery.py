@@ -19,7 +19,7 @@ import uuid
 from enum import StrEnum
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from missedcall_schemas.codec import decode_missed_call
 from missedcall_schemas.records import MissedCall
@@ -27,6 +27,7 @@ from missedcall_schemas.records import MissedCall
 from .failure import Failure, Report, Sent
 from .reader import Reader
 from .retry import RetryPolicy, next_delay_s
+from .series import Series, Shown
 
 NAMESPACE = uuid.UUID("6f1f4b0c-4c0f-5d0e-9b57-3f6d2a8e7c11")
 """Of all our ids. Never to change: a new one would deliver everything in the journal's horizon again."""
@@ -52,7 +53,7 @@ class State(StrEnum):
     DEAD = "dead"
     """Given up; a person has to look."""
     SUPPRESSED = "suppressed"
-    """No longer wanted: the fact was retracted first."""
+    """No longer wanted: the fact was retracted first, or a later notice tells it too."""
 
 
 class Signal(StrEnum):
@@ -124,12 +125,41 @@ class Delivery(Struct, frozen=True, kw_only=True, tag_field="type", tag="deliver
     """Who reads it, as the directory had it when the intent was recorded."""
     not_before: float = 0.0
     """When it was first due, if its reader's quiet hours made it wait: its age counts from there."""
+    series: Series | UnsetType = UNSET
+    """Its place among notices that tell several calls as one; UNSET: it stands alone."""
+
+    @property
+    def calls(self) -> tuple[MissedCall, ...]:
+        """What the recipient is told of, the earliest call first; never empty."""
+        others = () if self.series is UNSET else self.series.others
+        if not others:
+            return (self.fact,)
+        own = (self.fact,) if self.fact.state == "missed" else ()
+        return tuple(sorted((*others, *own), key=lambda call: (call.rang_at, call.fact_id)))
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it takes back what was told, and tells of no missed call."""
+        return bool(self.supersedes) and (self.series is UNSET or not self.series.others)
+
+    @property
+    def replaces(self) -> tuple[Shown, ...]:
+        """The notices that give way to it, the latest first."""
+        return () if self.series is UNSET else self.series.replaces
+
+    @property
+    def maybe_made(self) -> bool:
+        """Whether an attempt before this one may have brought it: lost, or what it replaces has not gone yet."""
+        return self.lost > 0 or (bool(self.replaces) and self.version > _FIRST)
 
     @property
     def maybe_seen(self) -> bool:
         """Whether the recipient has it or may have it."""
         return self.state is S.SENT or self.lost > 0
 
+
+_FIRST = 1
+"""Version of a delivery whose first attempt is under way."""
 
 _NOBODY = Reader()
 _ENCODER = msgspec.json.Encoder()
@@ -164,6 +194,7 @@ def intent(
     *,
     reader: Reader = _NOBODY,
     not_before: float = 0.0,
+    series: Series | UnsetType = UNSET,
 ) -> Delivery:
     """Return the delivery of `fact`, due at `now` or `not_before`, whichever is later.
 
@@ -182,12 +213,22 @@ def intent(
         next_at=max(now, not_before),
         reader=reader,
         not_before=not_before if not_before > now else 0.0,
+        series=series,
     )
 
 
-def begin(delivery: Delivery, now: float) -> Delivery:
-    """Return the delivery with an attempt under way; to be made durable before anything is sent."""
-    return _advance(delivery, Signal.BEGIN, now, attempts=delivery.attempts + 1)
+def begin(delivery: Delivery, now: float, replaces: tuple[Shown, ...] = ()) -> Delivery:
+    """Return the delivery with an attempt under way; to be made durable before anything is sent.
+
+    Args:
+        delivery: what is to be attempted.
+        now: POSIX seconds.
+        replaces: the notices of its series that are to give way to it.
+    """
+    series = delivery.series
+    if series is not UNSET:
+        series = msgspec.structs.replace(series, replaces=replaces)
+    return _advance(delivery, Signal.BEGIN, now, attempts=delivery.attempts + 1, series=series)
 
 
 def settle(delivery: Delivery, report: Report, policy: RetryPolicy, now: float) -> Delivery:
@@ -271,8 +312,15 @@ def decode(record: bytes) -> Delivery:
         return _DECODER.decode(record)
     except msgspec.ValidationError:
         raw = msgspec.json.decode(record)
-        fact = decode_missed_call(msgspec.json.encode(raw.pop("fact")))
-        return msgspec.convert(raw | {"fact": msgspec.to_builtins(fact)}, Delivery)
+        read = {"fact": _known(raw.pop("fact"))}
+        if others := raw.get("series", {}).get("others"):
+            read["series"] = raw["series"] | {"others": [_known(fact) for fact in others]}
+        return msgspec.convert(raw | read, Delivery)
+
+
+def _known(fact: object) -> object:
+    """Return a fact with words that this release knows."""
+    return msgspec.to_builtins(decode_missed_call(msgspec.json.encode(fact)))
 
 
 def jitter(name: str, attempt: int) -> float:

@@ -1,4 +1,4 @@
-"""The delivery journal in the embedded pipeline's SQLite file: the tables `notify_journal` and `notify_position`.
+"""The delivery journal in the embedded pipeline's SQLite file: tables `notify_journal`, `_position` and `_series`.
 
 Rule 1: a connection and a thread of its own: the event loop never waits for the disk, and the pipeline's own
         transactions never contain ours. WAL lets both write in turn.
@@ -15,11 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from msgspec import UNSET
+
 from .claim import claim
 from .delivery import ENDED, OPEN, Delivery, correction_of, decode, encode, interrupted, redriven
 from .failure import Failure
 from .journal import ONLY, StaleDeliveryError
 from .redrive import Selection
+from .repeats import Known, placed, remembered_until
 
 T = TypeVar("T")
 
@@ -52,6 +55,13 @@ CREATE TABLE IF NOT EXISTS notify_position (
     channel  TEXT PRIMARY KEY,
     position INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notify_series (
+    key   TEXT NOT NULL,
+    root  TEXT NOT NULL,
+    head  TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (key, root)
+) WITHOUT ROWID;
 """
 
 _INSERT = """
@@ -65,6 +75,9 @@ WHERE delivery_id = ? AND version = ?
 _DUE = """
 SELECT value FROM notify_journal WHERE channel = ? AND corrects = ? AND due <= ?
 ORDER BY due {direction}, delivery_id {direction} LIMIT ?
+"""
+_HEADS = """
+SELECT value FROM notify_series JOIN notify_journal ON delivery_id = head WHERE key = ? AND until > ?
 """
 
 
@@ -132,7 +145,14 @@ class SqliteJournal:
         rows = [_row(delivery) for delivery in intents]  # here: what cannot be encoded harms no other call
 
         def insert(db: sqlite3.Connection) -> list[Delivery]:
-            opened = [d for d, row in zip(intents, rows, strict=True) if db.execute(_INSERT, row).rowcount]
+            opened = []
+            for one, row in zip(intents, rows, strict=True):
+                if not db.execute(_INSERT, row).rowcount:
+                    continue
+                delivery = placed(one, _known(db, one.opened_at))
+                if delivery is not one:
+                    _place(db, delivery)
+                opened.append(delivery)
             db.execute("REPLACE INTO notify_position VALUES (?, ?)", (channel, position))
             return opened
 
@@ -208,8 +228,13 @@ class SqliteJournal:
 
     async def forget(self, *, before: float) -> int:
         """Remove what ended before this time; return how many."""
-        query = "DELETE FROM notify_journal WHERE ended < ?"
-        return await self._run(lambda db: db.execute(query, (before,)).rowcount)
+
+        def delete(db: sqlite3.Connection) -> int:
+            count = db.execute("DELETE FROM notify_journal WHERE ended < ?", (before,)).rowcount
+            db.execute("DELETE FROM notify_series WHERE until < ?", (before,))
+            return count
+
+        return await self._run(delete)
 
     def _connect(self) -> sqlite3.Connection:
         self._path.touch(mode=0o600)  # call data is personal data; an existing file keeps its mode
@@ -286,7 +311,7 @@ def redrive_file(path: Path, selection: Selection, now: float, *, execute: bool)
         db.execute("BEGIN IMMEDIATE" if execute else "BEGIN")
         rows = db.execute("SELECT value FROM notify_journal WHERE state = 'dead' ORDER BY ended, delivery_id")
         dead = [one for one in (decode(value) for (value,) in rows.fetchall()) if selection.means(one)]
-        dead = [one for one in dead if _find(db, correction_of(one)) is None]
+        dead = [one for one in dead if _find(db, correction_of(one)) is None and not _is_followed(db, one)]
         if execute:
             for one in dead:
                 _replace(db, one, redriven(one, now))
@@ -318,6 +343,34 @@ def _times(delivery: Delivery) -> tuple[float | None, float | None]:
 def _replace(db: sqlite3.Connection, before: Delivery, after: Delivery) -> bool:
     changed = (after.state.value, after.version, *_times(after), encode(after))
     return bool(db.execute(_UPDATE, (*changed, before.delivery_id, before.version)).rowcount)
+
+
+def _known(db: sqlite3.Connection, now: float) -> Known:
+    """Return how the journal is asked about series that are remembered."""
+    return Known(
+        find=lambda delivery_id: _find(db, delivery_id),
+        heads=lambda key: [decode(value) for (value,) in db.execute(_HEADS, (key, now))],
+    )
+
+
+def _place(db: sqlite3.Connection, delivery: Delivery) -> None:
+    """Write an intent that was just inserted once more, with its place in a series, if it has any."""
+    db.execute("DELETE FROM notify_journal WHERE delivery_id = ?", (delivery.delivery_id,))
+    db.execute(_INSERT, _row(delivery))
+    if (series := delivery.series) is not UNSET:
+        db.execute(
+            "REPLACE INTO notify_series (key, root, head, until) VALUES (?, ?, ?, ?)",
+            (series.key, series.root, delivery.delivery_id, remembered_until(delivery, series)),
+        )
+
+
+def _is_followed(db: sqlite3.Connection, delivery: Delivery) -> bool:
+    """Whether a later notice of its series is known."""
+    if (series := delivery.series) is UNSET:
+        return False
+    query = "SELECT head FROM notify_series WHERE key = ? AND root = ?"
+    row = db.execute(query, (series.key, series.root)).fetchone()
+    return row is not None and row[0] != delivery.delivery_id
 
 
 def _find(db: sqlite3.Connection, delivery_id: str) -> Delivery | None:

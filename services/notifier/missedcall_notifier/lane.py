@@ -58,6 +58,8 @@ class Way(NamedTuple):
     """Attempts under way at once."""
     gone: str = ""
     """Detail under which the channel says that it is gone; "" if it never does."""
+    repeats_s: float = 0.0
+    """Seconds within which calls of one caller are one notice; 0: each is one of its own."""
 
 
 class Lane:
@@ -150,6 +152,7 @@ class Lane:
                     self._defaults,
                     now=self._clock.now(),
                     max_age_s=self._way.policy.max_age_s,
+                    repeats_s=self._way.repeats_s,
                 )
                 for reason in routed.unrouted:
                     self.counts[f"unrouted:{reason}"] += 1

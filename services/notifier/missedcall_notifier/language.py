@@ -22,6 +22,12 @@ NARROW_SPACE = "\u202f"
 """CLDR puts it before AM and PM; some mail programs show a box."""
 
 
+FORMS = frozenset({"zero", "one", "two", "few", "many"})
+OTHER = "other"
+"""Forms of a text about several things; only `other` has to be there. `few` and `many` are for those languages that
+have them, such as Polish."""
+
+
 class TextError(ValueError):
     """A file of texts that cannot be used."""
 
@@ -50,9 +56,10 @@ def read_texts(source: str, model: Texts | None = None) -> dict[str, str]:
         line = _line_of(source, key)
         if not isinstance(text, str):
             raise TextError(line, f"{key}: expected a text")
-        if model is not None and key not in model:
+        modelled = _modelled(key, model) if model is not None else ""
+        if model is not None and modelled not in model:
             raise TextError(line, f"{key}: there is no such text")
-        allowed = sorted(_placeholders(model[key])) if model is not None else None
+        allowed = sorted(_placeholders(model[modelled])) if model is not None else None
         try:
             wrong = [name for name in _placeholders(text) if allowed is not None and name not in allowed]
         except ValueError as error:
@@ -80,6 +87,11 @@ class Language:
     def text(self, key: str, **values: object) -> str:
         """Return a text with the values filled in."""
         return self._texts[key].format_map(values)
+
+    def counted(self, key: str, count: int, **values: object) -> str:
+        """Return a text about `count` things, in the form that the language has for so many (CLDR)."""
+        form = f"{key}.{self._locale.plural_form(count)}"
+        return self.text(form if self.has(form) else f"{key}.{OTHER}", count=count, **values)
 
     def has(self, key: str) -> bool:
         """Whether there is such a text."""
@@ -115,6 +127,12 @@ def _flat(table: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", value
+
+
+def _modelled(key: str, model: Texts) -> str:
+    """Return the text of the model that this one is like: that for `few` is like that for `other`."""
+    section, _, form = key.rpartition(".")
+    return f"{section}.{OTHER}" if form in FORMS and f"{section}.{OTHER}" in model else key
 
 
 def _placeholders(text: str) -> set[str]:

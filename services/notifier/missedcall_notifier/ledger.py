@@ -5,12 +5,15 @@ Rule 2: what is due is found from both ends, without looking at the rest: a back
         notice nothing.
 Rule 3: what has ended is kept without its fact and its reader if `slim`: its id and its state are all that is
         asked for.
+Rule 4: the last notice of a series is kept whole for as long as a further call may join it or a retraction may take
+        one out of it, and no more than REMEMBERED of them.
 """
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from missedcall_schemas.records import MissedCall, Party
@@ -19,6 +22,11 @@ from .claim import claim
 from .delivery import ENDED, OPEN, Delivery, State, correction_of, decode, encode, interrupted, redriven
 from .failure import Failure
 from .reader import Reader
+from .repeats import Known, placed, remembered_until
+
+REMEMBERED = 4_096
+"""Series of one part that are remembered, some 3 kB for each call. Less: where more callers than this ring within a
+window, some repeats are notices of their own. More: memory."""
 
 _SLACK = 1024
 """Entries that a queue may hold beyond twice what is open before it is made anew."""
@@ -151,8 +159,14 @@ class Ledger:
         self._begun: list[tuple[float, str]] = []
         """When each was to be delivered first; entries of what has ended are stale."""
         self._changed: dict[str, bytes | None] = {}
+        self._heads: dict[str, dict[str, str]] = {}
+        """By key and root of a series, the id of its last notice."""
+        self._remembered: list[tuple[float, str, str]] = []
+        """Until when each head counts, its key and its root; entries of series that went on are stale."""
+        self._series = 0
         for row in rows:
             self._put(decode(row))
+            self._remember_no_longer(0.0)
 
     @property
     def waiting(self) -> int:
@@ -191,7 +205,8 @@ class Ledger:
             UnicodeEncodeError: a text is not Unicode; nothing has changed then.
         """
         new = {one.delivery_id: one for one in reversed(intents) if one.delivery_id not in self._held}
-        opened = [one for one in intents if new.get(one.delivery_id) is one]
+        self._remember_no_longer(max((one.opened_at for one in new.values()), default=0.0))
+        opened = self._placed([one for one in intents if new.get(one.delivery_id) is one])
         rows = [encode(delivery) for delivery in opened]
         for delivery, row in zip(opened, rows, strict=True):
             self._change(delivery, row)
@@ -208,6 +223,7 @@ class Ledger:
 
     def claim(self, now: float, limit: int, *, newest_first: bool = False) -> list[Delivery]:
         """Begin up to `limit` due deliveries; return all that changed."""
+        self._remember_no_longer(now)
         due = [
             delivery
             for queue in (self._corrections, self._notices)
@@ -250,12 +266,13 @@ class Ledger:
     def redrive(self, dead: Delivery, now: float) -> Delivery | None:
         """Let a dead delivery live again, due now; return it, or None if it is not as dead as `dead` any more.
 
-        One that is forgotten here is taken from `dead`. One whose call turned out to have been taken stays dead.
+        One that is forgotten here is taken from `dead`. One whose call turned out to have been taken stays dead, and
+        so does one whose call a later notice tells, too.
         """
         held = self._held.get(dead.delivery_id)
         if dead.state is not State.DEAD or (held is not None and held.version != dead.version):
             return None
-        if correction_of(dead) in self._held:
+        if correction_of(dead) in self._held or self._is_followed(dead):
             return None
         delivery = redriven(dead, now)
         self._change(delivery, encode(delivery))
@@ -271,6 +288,9 @@ class Ledger:
                 del self._held[name]
                 self._changed[name] = None
                 count += 1
+                series = held.series
+                if series is not UNSET and self._heads.get(series.key, {}).get(series.root) == name:
+                    self._unremember(series.key, series.root)
         return count
 
     def next_due(self) -> float | None:
@@ -292,9 +312,8 @@ class Ledger:
     def _put(self, delivery: Delivery) -> None:
         held = self._held.get(delivery.delivery_id)
         self._open += (delivery.state in OPEN) - (held is not None and held.state in OPEN)
-        if self._slim and delivery.state in ENDED and delivery.state is not State.DEAD:
-            delivery = _slimmed(delivery)
-        self._held[delivery.delivery_id] = delivery
+        is_head = self._is_head(delivery)
+        self._held[delivery.delivery_id] = delivery if is_head else self._kept(delivery)
         if delivery.state not in ENDED and (held is None or held.state in ENDED):
             since = max(delivery.opened_at, delivery.not_before)
             heapq.heappush(self._begun, (since, delivery.delivery_id))
@@ -303,6 +322,77 @@ class Ledger:
         elif delivery.state in ENDED:
             heapq.heappush(self._ended, (delivery.changed_at, delivery.delivery_id))
 
+    def _kept(self, delivery: Delivery) -> Delivery:
+        """Return what is kept of a delivery that no other may be joined to."""
+        ended_well = delivery.state in ENDED and delivery.state is not State.DEAD
+        return _slimmed(delivery) if self._slim and ended_well else delivery
+
+    def _placed(self, intents: Sequence[Delivery]) -> list[Delivery]:
+        """Return intents with their places in series, each after those before it."""
+        found: dict[str, Delivery] = {}
+        heads: dict[str, dict[str, Delivery]] = {}
+
+        def find(name: str) -> Delivery | None:
+            return found.get(name) or self._held.get(name)
+
+        def heads_of(key: str) -> Iterable[Delivery]:
+            held = {root: self._held[name] for root, name in self._heads.get(key, {}).items()}
+            return (held | heads.get(key, {})).values()
+
+        for one in intents:
+            found[one.delivery_id] = intent = placed(one, Known(find, heads_of))
+            if intent.series is not UNSET:
+                heads.setdefault(intent.series.key, {})[intent.series.root] = intent
+        return list(found.values())
+
+    def _is_head(self, delivery: Delivery) -> bool:
+        """Whether a delivery is the last of its series, as far as is known; the one before it is it no more."""
+        series = delivery.series
+        if series is UNSET:
+            return False
+        roots = self._heads.setdefault(series.key, {})
+        name = roots.get(series.root)
+        head = self._held.get(name) if name is not None else None
+        if head is not None and head.series is not UNSET and head.series.number > series.number:
+            return False
+        if name != delivery.delivery_id:
+            self._series += name is None
+            roots[series.root] = delivery.delivery_id
+            entry = (remembered_until(delivery, series), series.key, series.root)
+            heapq.heappush(self._remembered, entry)
+            if head is not None:
+                self._held[head.delivery_id] = self._kept(head)
+        return True
+
+    def _is_followed(self, delivery: Delivery) -> bool:
+        """Whether a later notice of its series is known."""
+        series = delivery.series
+        if series is UNSET:
+            return False
+        head = self._heads.get(series.key, {}).get(series.root)
+        return head not in {None, delivery.delivery_id}
+
+    def _remember_no_longer(self, now: float) -> None:
+        """Let go of series that no call joins any more, and of the oldest beyond REMEMBERED."""
+        while self._remembered and (self._remembered[0][0] <= now or self._series > REMEMBERED):
+            until, key, root = heapq.heappop(self._remembered)
+            head = self._held.get(self._heads.get(key, {}).get(root, ""))
+            if head is None or head.series is UNSET:
+                continue
+            if until < remembered_until(head, head.series):
+                continue  # it went on
+            self._unremember(key, root)
+            self._held[head.delivery_id] = self._kept(head)
+
+    def _unremember(self, key: str, root: str) -> None:
+        del self._heads[key][root]
+        self._series -= 1
+        if not self._heads[key]:
+            del self._heads[key]
+
 
 def _slimmed(delivery: Delivery) -> Delivery:
-    return replace(delivery, fact=_NO_FACT, reader=Reader())
+    if delivery.series is UNSET:
+        return replace(delivery, fact=_NO_FACT, reader=Reader())
+    fact = replace(_NO_FACT, fact_id=delivery.fact.fact_id, revision=delivery.fact.revision)
+    return replace(delivery, fact=fact, reader=Reader(), series=replace(delivery.series, others=()))

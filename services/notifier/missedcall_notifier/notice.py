@@ -7,6 +7,7 @@ Rule 3: an anonymous caller has no number, no name and no address here, whatever
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 from msgspec import Struct
@@ -86,6 +87,10 @@ class View(Struct, frozen=True, kw_only=True):
     """Of the time: `CET`."""
     urgent: bool
     rows: tuple[Row, ...]
+    count: int
+    """Calls that the notice tells of: 1, or those of one caller that are told together."""
+    since: str
+    """When the first of them began, the time of day; `time` is that of the last."""
     width: int
     """Characters of the longest label, a colon and a space."""
 
@@ -94,13 +99,30 @@ class ImplausibleTimeError(ValueError):
     """None of the fact's times can be a time of a call."""
 
 
-def view(fact: MissedCall, reader: Reader, language: Language, zone: tzinfo) -> View:
+def view(
+    fact: MissedCall,
+    reader: Reader,
+    language: Language,
+    zone: tzinfo,
+    *,
+    earlier: Sequence[MissedCall] = (),
+    taken: MissedCall | None = None,
+) -> View:
     """Return what the templates are given.
 
+    Args:
+        fact: what it is about; of several calls the last.
+        reader: who reads it.
+        language: the reader's.
+        zone: the reader's.
+        earlier: missed calls of the same caller that are told with it, the earliest first.
+        taken: a call of the same caller that is told no more, since it was taken after all.
+
     Raises:
-        ImplausibleTimeError: no time of the fact lies between 1970 and 2100.
+        ImplausibleTimeError: no time of a fact lies between 1970 and 2100.
     """
     at = when(fact, zone)
+    first = when(earlier[0], zone) if earlier else at
     caller = caller_of(fact.caller, reader, language)
     why = reason(fact, language)
     short = _in_sentence(fact.caller, caller, language)
@@ -108,23 +130,35 @@ def view(fact: MissedCall, reader: Reader, language: Language, zone: tzinfo) -> 
     full = short
     if fact.state == "missed" and caller.name and caller.number and not caller.known:
         full = language.text("caller.named-by", name=caller.name, number=caller.number, source=source)
-    clock, zone_name = language.time(at), language.zone(at)
-    exactly = f"{language.date(at)}, {language.time(at, seconds=True)} ({zone_name})"
-    rows = _rows(fact, reader, caller, language, exactly)
+    clock = language.time(at)
+    count, since = 1 + len(earlier), language.time(first)
+    times = ((_exactly(first, language), _exactly(at, language)) if earlier else (_exactly(at, language),))
+    note = language.text("note.taken", time=language.time(when(taken, zone))) if taken else ""
+    rows = _rows(fact, reader, caller, language, times, note)
+    if earlier:
+        subject = language.counted("subject.repeated", count, caller=short)
+        sentence = language.counted(
+            "sentence.repeated", count, caller=full, since=since, time=clock, reason=why
+        )
+    else:
+        subject = language.text(f"subject.{fact.state}", caller=short)
+        sentence = language.text(f"sentence.{fact.state}", caller=full, time=clock, reason=why)
     return View(
         kind=fact.state,
         language=language.tag,
-        subject=language.text(f"subject.{fact.state}", caller=short),
-        sentence=language.text(f"sentence.{fact.state}", caller=full, time=clock, reason=why),
+        subject=subject,
+        sentence=sentence,
         reason=why,
         cause=fact.cause,
         caller=caller,
         callee=_person(fact.callee, reader),
         date=language.date(at),
         time=clock,
-        zone=zone_name,
+        zone=language.zone(at),
         urgent=fact.urgent,
         rows=rows,
+        count=count,
+        since=since,
         width=max((len(row.label) for row in rows), default=0) + 2,
     )
 
@@ -200,11 +234,19 @@ def reason(fact: MissedCall, language: Language) -> str:
     return language.text(f"reason.{fact.cause}.rang", rang=rang)
 
 
-def _rows(fact: MissedCall, reader: Reader, caller: Caller, language: Language, at: str) -> tuple[Row, ...]:
+def _exactly(at: datetime, language: Language) -> str:
+    return f"{language.date(at)}, {language.time(at, seconds=True)} ({language.zone(at)})"
+
+
+def _rows(
+    fact: MissedCall, reader: Reader, caller: Caller, language: Language, times: Sequence[str], note: str
+) -> tuple[Row, ...]:
+    """Return the table; `times` are that of the call, or those of the first and the last."""
     missed = fact.state == "missed"
     link = caller.link or (f"mailto:{caller.mailbox}" if caller.mailbox else "")
     found = (
-        ("when", at, ""),
+        ("when" if len(times) == 1 else "first", times[0], ""),
+        ("last", times[-1] if len(times) > 1 else "", ""),
         ("caller", caller.shown if missed else "", link),
         ("address", caller.address if missed else "", ""),
         ("called", _person(fact.callee, reader), ""),
@@ -212,6 +254,7 @@ def _rows(fact: MissedCall, reader: Reader, caller: Caller, language: Language, 
         ("went-on-to", _list(fact.diverted_via, reader, language) if missed else "", ""),
         ("note", language.text("note.urgent") if missed and fact.urgent else "", ""),
         ("note", language.text("note.blind") if missed and fact.blind_window else "", ""),
+        ("note", note, ""),
     )
     return tuple(Row(language.text(f"label.{label}"), value, link) for label, value, link in found if value)
 

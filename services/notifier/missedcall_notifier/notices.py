@@ -82,7 +82,7 @@ class Notices:
 
     def caller(self, delivery: Delivery) -> Caller:
         """Return the caller as the recipient may see him."""
-        return caller_of(delivery.fact.caller, delivery.reader, self.language(delivery.reader.locale))
+        return caller_of(delivery.calls[-1].caller, delivery.reader, self.language(delivery.reader.locale))
 
     def zone(self, delivery: Delivery) -> tzinfo:
         """Return the recipient's time zone."""
@@ -103,8 +103,10 @@ class Notices:
             return None
 
     def _values(self, delivery: Delivery) -> dict[str, Any]:
-        language = self.language(delivery.reader.locale)
-        return asdict(view(delivery.fact, delivery.reader, language, self.zone(delivery)))
+        language, zone = self.language(delivery.reader.locale), self.zone(delivery)
+        *earlier, last = delivery.calls
+        taken = delivery.fact if delivery.supersedes and not delivery.corrects else None
+        return asdict(view(last, delivery.reader, language, zone, earlier=earlier, taken=taken))
 
     def _filled(self, name: str, values: dict[str, Any]) -> str:
         if name in self._theirs:

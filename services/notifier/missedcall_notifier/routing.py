@@ -21,6 +21,7 @@ from .mail_address import by_pattern
 from .people.port import People
 from .people.preferences import Situation, not_before, unwanted
 from .reader import Defaults, reader_of, zone_of
+from .repeats import series_of
 
 
 class Told(NamedTuple):
@@ -63,6 +64,7 @@ def route(
     *,
     now: float,
     max_age_s: float,
+    repeats_s: float = 0.0,
 ) -> Routed:
     """Return the intents for `fact`, and why somebody is not told.
 
@@ -76,6 +78,7 @@ def route(
         defaults: language, zone and region where the directory names none.
         now: POSIX seconds.
         max_age_s: seconds after the decision in which a delivery may begin.
+        repeats_s: seconds within which calls of one caller are one notice, unless the callee wishes otherwise.
     """
     if fact.suppressed:
         return Routed(unrouted=(f"{SUPPRESSED}:{fact.suppressed}",))
@@ -87,7 +90,7 @@ def route(
         return Routed(unrouted=(UNKNOWN_CALLEE,))
     intents, unrouted = [], []
     for to in reversed(told.values()):
-        due = now
+        due, within_s = now, repeats_s
         person = callee if to.own else people.directory.reader(to.recipient)
         reader = reader_of(fact, people.directory, person, defaults)
         if to.own and callee is not None and callee.channels and channel not in callee.channels:
@@ -100,7 +103,11 @@ def route(
                 unrouted.append(reason)
                 continue
             due = not_before(wish, fact, zone_of(reader, defaults), now)
-        intents.append(intent(fact, channel, to.recipient, now, reader=reader, not_before=due))
+            within_s = repeats_s if wish.repeats_s is None else wish.repeats_s
+        series = series_of(fact, channel, to.recipient, within_s)
+        intents.append(
+            intent(fact, channel, to.recipient, now, reader=reader, not_before=due, series=series)
+        )
     return Routed(tuple(intents), tuple(unrouted))
 
 

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from typing import get_args
 
+from msgspec.structs import replace
+
 from missedcall_schemas.records import Cause, MissedCall, Party
 
 from .delivery import Delivery, intent
 from .reader import Reader
+from .series import Series
 
 _AT = 1_795_430_527.0
 _NAMED = Party(uri="sip:alice@example.net", number="+493023125001", display_name="Alice", source="from")
@@ -31,6 +34,10 @@ def samples(locale: str) -> Iterator[Delivery]:
     others = tuple(f"sip:user{n}@example.com" for n in range(7))
     yield _delivery(locale, also_rang=others, diverted_via=others[:1], urgent=True, blind_window=True)
     yield _delivery(locale, reader=_KNOWN)
+    once = _delivery(locale, reader=_KNOWN)
+    series = Series(key="sample", within_s=600.0, others=(replace(once.fact, fact_id="earlier"),) * 2)
+    yield replace(once, series=series)
+    yield replace(_delivery(locale, reader=_KNOWN, revision=2, state="retracted"), series=series)
 
 
 def _delivery(locale: str, *, reader: Reader = _KNOWN, **changes: object) -> Delivery:

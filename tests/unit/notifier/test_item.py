@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from support.notify import NOW, make_fact, make_notices, make_retraction
 
-from missedcall_notifier.channels.item import CALL_ID_LIMIT, CallItem, fact_key, read, write
+from missedcall_notifier.channels.item import CALL_ID_LIMIT, CallItem, key_of, read, write
 from missedcall_notifier.channels.mail import message_id
 from missedcall_notifier.channels.port import UnrenderableError
 from missedcall_notifier.delivery import intent
@@ -59,7 +59,8 @@ def test_the_text_has_the_callees_time_and_the_item_the_calls():
 def test_a_correction_is_found_by_the_fact_that_it_corrects():
     fact = make_fact()
 
-    assert fact_key(make_retraction(fact)) == fact_key(fact)
+    notice, correction = (intent(one, "ews", "bob@example.com", NOW) for one in (fact, make_retraction(fact)))
+    assert key_of(correction) == key_of(notice)
     assert item(make_retraction(fact)).subject == "Not missed after all: call from +49 30 123 (“Alice”)"
 
 

@@ -13,7 +13,9 @@ from missedcall_notifier.delivery import State, begin, intent, settle
 from missedcall_notifier.failure import Failed, Failure, Sent
 from missedcall_notifier.journal import MemoryJournal, StaleDeliveryError
 from missedcall_notifier.journal_sqlite import SqliteJournal
+from missedcall_notifier.repeats import series_of
 from missedcall_notifier.retry import RetryPolicy
+from missedcall_notifier.series import Shown
 
 POLICY = RetryPolicy()
 CORRECTION = intent(make_retraction(make_fact()), "fake", "bob", NOW)
@@ -357,3 +359,73 @@ def test_a_channel_is_gone_while_a_delivery_that_found_it_so_is_open(run):
         return [*seen, await journal.is_gone("fake", mark)]
 
     assert run(test) == [False, True, False, False, False]
+
+
+def repeated(number, state="missed", within_s=600.0):
+    """Return the intent of a call that may be one of several."""
+    fact = make_fact(f"fact-{number}", rang_at=NOW + number)
+    series = series_of(fact, "fake", "bob", within_s)
+    return intent(fact if state == "missed" else make_retraction(fact), "fake", "bob", NOW, series=series)
+
+
+async def sent(journal, *intents):
+    """Open intents, and deliver what is due; return what changed when it began."""
+    at = (await journal.positions("fake")).get(0, 0)
+    await journal.open("fake", intents, position=at + 1)
+    begun = await journal.claim("fake", now=NOW, limit=10)
+    for one in begun:
+        if one.state is State.ATTEMPT:
+            await journal.record(one, settle(one, Sent("ok"), POLICY, NOW))
+    return begun
+
+
+def told(delivery):
+    return [call.fact_id for call in delivery.calls]
+
+
+def test_calls_of_one_caller_are_told_as_one(run):
+    async def test(journal):
+        await sent(journal, repeated(1))
+        first = await sent(journal, repeated(2))
+        second = await sent(journal, repeated(3), repeated(4))
+        return first, second
+
+    (second,), (third, fourth) = run(test)
+
+    assert (told(second), second.replaces) == (["fact-1", "fact-2"], (Shown("fact-1", 1, sure=True),))
+    assert states_of((third, fourth)) == ["suppressed", "attempt"]
+    assert told(fourth) == ["fact-1", "fact-2", "fact-3", "fact-4"]
+    assert fourth.replaces == (Shown("fact-2", 1, sure=True),)
+
+
+def test_a_retraction_takes_its_call_out_of_those_told_as_one(run):
+    async def test(journal):
+        await sent(journal, repeated(1), repeated(2))
+        return await sent(journal, repeated(2, "retracted"))
+
+    (left,) = run(test)
+
+    assert (told(left), left.corrects) == (["fact-1"], False)
+
+
+def test_a_call_opened_again_is_not_told_twice(run):
+    async def test(journal):
+        await sent(journal, repeated(1), repeated(2))
+        again = await journal.open("fake", [repeated(1), repeated(2)], position=9)
+        return again, await sent(journal, repeated(3))
+
+    again, (third,) = run(test)
+
+    assert again == []
+    assert told(third) == ["fact-1", "fact-2", "fact-3"]
+
+
+def test_what_the_journal_has_forgotten_is_not_told_again(run):
+    async def test(journal):
+        await sent(journal, repeated(1))
+        await journal.forget(before=NOW + 1)
+        return await sent(journal, repeated(2))
+
+    (second,) = run(test)
+
+    assert told(second) == ["fact-2"]

@@ -3,7 +3,9 @@
 Rule 1: Exchange knows no key that makes a repeated CreateItem harmless. So after an attempt that may have
         arrived, and only then, the item is searched for by our fact id and created if it is absent.
 Rule 2: a correction changes or removes what is found; if twice nothing is, there is nothing to correct.
-Rule 3: the library blocks: its calls run in as many threads as there may be requests, and no others. They are
+Rule 3: a notice that tells several calls is an item of its own, for an item's time cannot be changed. It is there
+        before what it replaces goes: whoever dies in between, a later attempt finds both.
+Rule 4: the library blocks: its calls run in as many threads as there may be requests, and no others. They are
         daemons: a process that is told to end at once does not wait for Exchange.
 """
 
@@ -19,7 +21,7 @@ from missedcall_notifier.settings import EwsSettings
 
 from .exchange import Connection, RequestError, UnwritableError
 from .exchange_answers import SETTLE_S, failed
-from .item import CallItem, fact_key, read, write
+from .item import CallItem, key_of, keys_before, read, write
 from .secret_file import SecretFile
 from .threads import NoThreadError, in_daemon
 from .trust import Trust
@@ -55,7 +57,7 @@ class EwsChannel:
         return write(delivery, self._settings, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
-        """Make one attempt: one request, after an uncertain attempt or for a correction two.
+        """Make one attempt: one request; after an uncertain attempt, for a correction or a repeat some more.
 
         The first attempt after our own death makes none: what we asked for then may still be stored.
         """
@@ -65,7 +67,7 @@ class EwsChannel:
             connection = await self._connect()
         except (OSError, ValueError) as error:
             return Failed(Failure.CHANNEL_DOWN, f"settings {type(error).__name__}")
-        work = _correct if delivery.supersedes else _deliver
+        work = _correct if delivery.corrects else _deliver
         report = await self._in_thread(partial(self._run, work, connection, delivery, read(content)))
         if isinstance(report, Sent):
             self._welcome = True
@@ -127,9 +129,9 @@ class _Mailbox:
         self._address = address
         self.step = ""
 
-    def find(self, delivery: Delivery, *, deleted: bool) -> list[Any]:
+    def find(self, key: str, *, deleted: bool = False) -> list[Any]:
         self.step = "find"
-        return self._connection.find(self._address, fact_key(delivery.fact), deleted=deleted)
+        return self._connection.find(self._address, key, deleted=deleted)
 
     def create(self, item: CallItem) -> None:
         self.step = "create"
@@ -139,32 +141,45 @@ class _Mailbox:
         self.step = "mark"
         self._connection.mark(self._address, found, item)
 
-    def remove(self, found: list[Any]) -> None:
+    def remove(self, found: list[Any]) -> bool:
+        """Return whether there was anything left to remove."""
         self.step = "remove"
-        self._connection.remove(self._address, found)
+        try:
+            self._connection.remove(self._address, found)
+        except RequestError as error:
+            if error.answer.code != GONE:
+                raise
+            return False
+        return True
 
 
-def _deliver(mailbox: _Mailbox, delivery: Delivery, item: CallItem, _: EwsSettings) -> Sent:
-    if delivery.lost and mailbox.find(delivery, deleted=True):  # there too: the user may have been quick
-        return Sent("found")
-    mailbox.create(item)
-    return Sent("created")
+def _deliver(mailbox: _Mailbox, delivery: Delivery, item: CallItem, _: EwsSettings) -> Report:
+    done = "found"
+    # in Deleted Items, too: the user may have been quick
+    if not (delivery.maybe_made and mailbox.find(key_of(delivery), deleted=True)):
+        mailbox.create(item)
+        done = "created"
+    for key, sure in keys_before(delivery):
+        if found := mailbox.find(key):
+            mailbox.remove(found)
+        elif not sure and delivery.detail != SETTLING:
+            return Failed(Failure.TRANSIENT, SETTLING, SETTLE_S)  # Exchange may be about to store it
+    return Sent(done)
 
 
 def _correct(mailbox: _Mailbox, delivery: Delivery, item: CallItem, settings: EwsSettings) -> Report:
-    found = mailbox.find(delivery, deleted=False)
+    found = [id_ for key, _ in keys_before(delivery) for id_ in mailbox.find(key)]
     if not found and delivery.detail != SETTLING:
         # the user deleted it, or the notice's last attempt was lost and Exchange is still about to store it
         return Failed(Failure.TRANSIENT, SETTLING, SETTLE_S)
     if not found:
         return Sent("absent")
+    if settings.retracted == "remove":
+        return Sent("removed" if mailbox.remove(found) else "absent")
     try:
-        if settings.retracted == "mark":
-            mailbox.mark(found, item)
-            return Sent("marked")
-        mailbox.remove(found)
+        mailbox.mark(found, item)
     except RequestError as error:
         if error.answer.code == GONE:
             return Sent("absent")
         raise
-    return Sent("removed")
+    return Sent("marked")

@@ -3,11 +3,14 @@
 Rule 1: Graph knows no key that makes a repeated request harmless. So after an attempt that may have arrived,
         and only then, the item is searched for by our fact id and created if it is absent.
 Rule 2: a correction changes or removes what is found; if twice nothing is, there is nothing to correct.
-Rule 3: what changes something is not repeated, but for what was refused for its token: once, with a new one.
-Rule 4: a mailbox sees no more than PER_MAILBOX requests of ours at once, and none while it asks for a pause.
+Rule 3: a notice that tells several calls is an item of its own, for a received item's text and time cannot be changed.
+        It is there before what it replaces goes: whoever dies in between, a later attempt finds both.
+Rule 4: what changes something is not repeated, but for what was refused for its token: once, with a new one.
+Rule 5: a mailbox sees no more than PER_MAILBOX requests of ours at once, and none while it asks for a pause.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,7 +30,7 @@ from .graph_answers import GONE, OF_ONE_MAILBOX, Answer, failed, read_codes, ret
 from .graph_tokens import TokenError, Tokens
 from .holds import EVERYBODY, Holds
 from .http import Progress, session
-from .item import CallItem, fact_key, read, write
+from .item import CallItem, key_of, keys_before, read, write
 from .trust import Trust
 
 SETTLING = "settling"
@@ -43,6 +46,9 @@ found may be cut off. More: a stranger decides how much we hold."""
 IDLE_S = 10.0
 """How long a connection may idle. Less: a handshake for every item. More: it may be closed under a request,
 which is uncertain for nothing."""
+
+Change = Callable[[GraphSettings, str, requests.Message], requests.Ask]
+"""A request that changes one item of a mailbox."""
 
 
 class GraphError(Exception):
@@ -78,7 +84,7 @@ class GraphChannel:
         return write(delivery, self._settings, self._notices)
 
     async def send(self, delivery: Delivery, content: bytes) -> Report:
-        """Make one attempt: one request, after an uncertain attempt or for a correction up to four.
+        """Make one attempt: one request; after an uncertain attempt, for a correction or a repeat some more.
 
         The first attempt after our own death makes none: what we asked for then may still be stored.
         """
@@ -89,7 +95,7 @@ class GraphChannel:
         async with place:
             if pause := self._pause(mailbox):
                 return pause
-            work = self._correct if delivery.supersedes else self._deliver
+            work = self._correct if delivery.corrects else self._deliver
             try:
                 report = await work(delivery, read(content))
             except TokenError as error:
@@ -125,37 +131,48 @@ class GraphChannel:
             self._holds.ask(EVERYBODY, answer.asked_s, self._clock.now())
 
     async def _deliver(self, delivery: Delivery, item: CallItem) -> Report:
-        mailbox = delivery.recipient
-        if delivery.lost:
-            for folder in ("inbox", "deleteditems"):  # there too: the user may have been quick
-                if await self._find(delivery, folder):
-                    return Sent("found")
-        await self.client.ask(requests.create(self._settings, mailbox, item))
-        return Sent("created")
+        mailbox, done = delivery.recipient, "found"
+        if not (delivery.maybe_made and await self._is_there(mailbox, key_of(delivery))):
+            await self.client.ask(requests.create(self._settings, mailbox, item))
+            done = "created"
+        for key, sure in keys_before(delivery):
+            found = await self._find(mailbox, key, "inbox")
+            if not found and not sure and delivery.detail != SETTLING:
+                return Failed(Failure.TRANSIENT, SETTLING, SETTLE_S)  # Exchange may be about to store it
+            await self._change(mailbox, requests.remove, found)
+        return Sent(done)
 
     async def _correct(self, delivery: Delivery, item: CallItem) -> Report:
         del item  # a received item does not let its text be changed
-        found = await self._find(delivery, "inbox")
+        mailbox = delivery.recipient
+        found = [one for key, _ in keys_before(delivery) for one in await self._find(mailbox, key, "inbox")]
         if not found and delivery.detail != SETTLING:
             # the user deleted it, or the notice's last attempt was lost and Exchange is still about to store it
             return Failed(Failure.TRANSIENT, SETTLING, SETTLE_S)
-        change = requests.mark if self._settings.retracted == "mark" else requests.remove
+        marks = self._settings.retracted == "mark"
+        if not await self._change(mailbox, requests.mark if marks else requests.remove, found):
+            return Sent("absent")
+        return Sent("marked" if marks else "removed")
+
+    async def _change(self, mailbox: str, change: Change, found: list[requests.Message]) -> int:
+        """Change items one by one; return how many were still there."""
         changed = 0
         for message in found:
             try:
-                await self.client.ask(change(self._settings, delivery.recipient, message))
+                await self.client.ask(change(self._settings, mailbox, message))
             except GraphError as error:
                 if not GONE.intersection(error.answer.codes):
                     raise
             else:
                 changed += 1
-        if not changed:
-            return Sent("absent")
-        return Sent("marked" if self._settings.retracted == "mark" else "removed")
+        return changed
 
-    async def _find(self, delivery: Delivery, folder: str) -> list[requests.Message]:
-        ask = requests.find(self._settings, delivery.recipient, folder, fact_key(delivery.fact))
-        body = await self.client.ask(ask)
+    async def _is_there(self, mailbox: str, key: str) -> bool:
+        """Whether an item is in the inbox or in Deleted Items: the user may have been quick."""
+        return bool(await self._find(mailbox, key, "inbox") or await self._find(mailbox, key, "deleteditems"))
+
+    async def _find(self, mailbox: str, key: str, folder: str) -> list[requests.Message]:
+        body = await self.client.ask(requests.find(self._settings, mailbox, folder, key))
         try:
             return requests.read_found(body)
         except msgspec.DecodeError as error:

@@ -12,8 +12,6 @@ from missedcall_notifier.notice import when
 from missedcall_notifier.notices import Notices
 from missedcall_notifier.sanitise import clean
 from missedcall_notifier.settings import EwsSettings, GraphSettings
-from missedcall_schemas.records import MissedCall
-
 from .mail import message_id
 from .port import UnrenderableError
 
@@ -35,10 +33,11 @@ class CallItem(Struct, frozen=True, kw_only=True):
     call_id: str
     """PidTagCallId."""
     fact_id: str
+    """Our property: `key_of` the notice."""
     message_id: str
     """PidTagInternetMessageId, with its angle brackets: that of the mail about the same fact."""
     at: float
-    """When the call began, POSIX seconds: the item's delivery and submit time."""
+    """When the call, of several the last, began, POSIX seconds: the item's delivery and submit time."""
     urgent: bool
 
 
@@ -48,7 +47,7 @@ def write(delivery: Delivery, settings: EwsSettings | GraphSettings, notices: No
     Raises:
         UnrenderableError: the fact cannot be put into an item.
     """
-    fact = delivery.fact
+    fact = delivery.calls[-1]
     try:
         notice, caller = notices.render(delivery, html=False), notices.caller(delivery)
         item = CallItem(
@@ -58,8 +57,8 @@ def write(delivery: Delivery, settings: EwsSettings | GraphSettings, notices: No
             number=caller.e164 or caller.number,
             name=caller.name,
             call_id=clean(fact.call_id, CALL_ID_LIMIT),
-            fact_id=fact_key(fact),
-            message_id=message_id(fact, settings.sender.rpartition("@")[2]),
+            fact_id=key_of(delivery),
+            message_id=message_id(delivery.fact, settings.sender.rpartition("@")[2]),
             at=when(fact).timestamp(),
             urgent=fact.urgent,
         )
@@ -73,6 +72,21 @@ def read(content: bytes) -> CallItem:
     return msgspec.json.decode(content, type=CallItem)
 
 
-def fact_key(fact: MissedCall) -> str:
-    """Return what the item is found by again; the same for all revisions of a fact."""
-    return clean(fact.fact_id, 128)
+def key_of(delivery: Delivery) -> str:
+    """Return what the item of a notice is found by again.
+
+    A correction has that of the notice that it corrects; a retraction that leaves other calls has an item of its own.
+    """
+    return item_key(delivery.fact.fact_id, 1 if delivery.corrects else delivery.fact.revision)
+
+
+def keys_before(delivery: Delivery) -> list[tuple[str, bool]]:
+    """Return what a notice replaces or corrects: what each item is found by, and whether the target said it has it."""
+    if delivery.replaces:
+        return [(item_key(one.fact_id, one.revision), one.sure) for one in delivery.replaces]
+    return [(key_of(delivery), False)] if delivery.corrects else []
+
+
+def item_key(fact_id: str, revision: int) -> str:
+    """Return what the item about a fact's revision is found by."""
+    return clean(fact_id, 128) + ("" if revision == 1 else f"/{revision}")

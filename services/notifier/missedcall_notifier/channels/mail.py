@@ -64,16 +64,14 @@ def write(delivery: Delivery, settings: SmtpSettings, notices: Notices) -> bytes
         ("Auto-Submitted", "auto-generated"),  # RFC 3834 s.5: no vacation notice answers
         ("X-Auto-Response-Suppress", "All"),  # MS-OXCMAIL 2.1.3.2.20: nor does Exchange
         ("X-Missed-Call-Fact", f"{_TOKEN.sub('-', fact.fact_id)[:128]}"),
-        ("X-Missed-Call-Reason", fact.cause),
+        ("X-Missed-Call-Reason", delivery.calls[-1].cause),
     ]
     if fact.urgent:
         headers.append(("Importance", "high"))  # RFC 2156 s.5.3.6
     caller = notices.caller(delivery)
     if caller.known and is_mail_address(caller.mailbox):
         headers.append(("Reply-To", f"<{caller.mailbox}>"))
-    retracted = fact.state == "retracted"
-    earlier = message_id(fact, settings.actual_domain, fact.revision - 1) if retracted else ""
-    for name, value in thread_headers(fact, settings.actual_domain, earlier):
+    for name, value in thread_headers(fact, settings.actual_domain, _answered(delivery, settings)):
         headers.append((name, unstructured(value) if name == "Thread-Topic" else value))
     return b"".join(_line(name, value) for name, value in headers) + b"\r\n" + _body(notice, boundary)
 
@@ -83,8 +81,21 @@ def message_id(fact: MissedCall, domain: str, revision: int | None = None) -> st
 
     The same for all recipients: a mailbox that is reached on two ways shows one notice.
     """
-    unique = name_of(fact.fact_id, fact.revision if revision is None else revision, "mail")
-    return f"<{unique}@{domain}>"
+    return _message_id(fact.fact_id, fact.revision if revision is None else revision, domain)
+
+
+def _message_id(fact_id: str, revision: int, domain: str) -> str:
+    return f"<{name_of(fact_id, revision, 'mail')}@{domain}>"
+
+
+def _answered(delivery: Delivery, settings: SmtpSettings) -> str:
+    """Return the Message-ID of the mail that this one corrects or goes on from; "" if there is none."""
+    if delivery.replaces:
+        last = delivery.replaces[0]
+        return _message_id(last.fact_id, last.revision, settings.actual_domain)
+    if delivery.corrects:
+        return message_id(delivery.fact, settings.actual_domain, delivery.fact.revision - 1)
+    return ""
 
 
 def rfc5322_date(at: datetime) -> str:

@@ -10,7 +10,7 @@ import base64
 import uuid
 
 from missedcall_notifier.delivery import name_of
-from missedcall_notifier.sanitise import clean_address
+from missedcall_notifier.series import identity
 from missedcall_schemas.records import MissedCall
 
 _BEGAN = bytes.fromhex("01d5c03669")
@@ -24,9 +24,9 @@ def thread_headers(fact: MissedCall, domain: str, answers: str = "") -> list[tup
     Args:
         fact: whose parties count.
         domain: right-hand side of our message ids.
-        answers: Message-ID of the notice that this one corrects; "" if it corrects none.
+        answers: Message-ID of the notice that this one corrects or goes on from; "" if there is none.
     """
-    caller = "" if fact.caller.anonymous else clean_address(fact.caller.number or fact.caller.uri)
+    caller = identity(fact.caller)
     headers = [("In-Reply-To", answers)] if answers else []
     if not caller:
         return [*headers, ("References", answers)] if answers else []

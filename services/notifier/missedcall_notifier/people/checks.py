@@ -66,6 +66,8 @@ def wrong_with_choice(chosen: Preferences) -> Iterator[Problem]:
         yield "quiet_days", f"expected some of {', '.join(DAYS)}, not all of them"
     if chosen.min_ring_s is not UNSET and not 0 <= chosen.min_ring_s <= 600:
         yield "min_ring_s", "expected seconds, 0 to 600"
+    if chosen.repeats_s is not UNSET and not 0 <= chosen.repeats_s <= 86400:
+        yield "repeats_s", "expected seconds, 0 to 86400"
 
 
 def is_locale(text: str) -> bool:

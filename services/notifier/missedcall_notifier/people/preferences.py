@@ -30,6 +30,8 @@ class Wish(NamedTuple):
     min_ring_s: float = 0.0
     anonymous: bool = True
     internal: bool = True
+    repeats_s: float | None = None
+    """None: the installation's."""
 
 
 DEFAULTS = Wish()

@@ -13,8 +13,9 @@ from kafka.errors import KafkaError
 from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.kafka.settings import KafkaSettings
-from missedcall_notifier.delivery import Delivery, State, correction_of, decode
+from missedcall_notifier.delivery import Delivery, State, decode
 from missedcall_notifier.redrive import Selection
+from missedcall_notifier.repeats import after_of
 from missedcall_schemas.topics import TOPICS
 
 from .letters import DeadDelivery, LetterError, read_letter, request
@@ -46,11 +47,13 @@ class DeadLetters:
             held = {name: self._held(*name, found) for name in sorted(journals)}
         except KafkaError as error:
             raise KafkaUnusableError(f"Kafka: {error}"[:500]) from error
+        overtaken = {
+            name for there in held.values() for one in there.values() for name in (one.supersedes, after_of(one))
+        }
         for name, (letter, delivery) in found.items():
             now_is = held[letter.channel, letter.part].get(name)
-            corrected = correction_of(delivery) in held[letter.channel, letter.part]
             still = now_is is None or (now_is.state is State.DEAD and now_is.version == delivery.version)
-            if still and not corrected:
+            if still and name not in overtaken:
                 self.dead[name] = (letter, delivery)
 
     def ask(self, now: float) -> int:
@@ -98,7 +101,7 @@ class DeadLetters:
         return found
 
     def _held(self, channel: str, part: int, wanted: Iterable[str]) -> dict[str, Delivery]:
-        """Return what a journal says of all its deliveries that are wanted, or correct one that is."""
+        """Return what a journal says of all deliveries that are wanted, or correct or follow one that is."""
         settings = self._settings
         topic = TOPICS["notify-journal-{channel}"].full_name(
             prefix=settings.prefix, generation=settings.generation, channel=channel
@@ -107,7 +110,7 @@ class DeadLetters:
         return {
             delivery.delivery_id: delivery
             for delivery in map(decode, read(self._connection, topic, part).deliveries)
-            if delivery.delivery_id in names or delivery.supersedes in names
+            if not names.isdisjoint((delivery.delivery_id, delivery.supersedes, after_of(delivery)))
         }
 
     def _values(self, topic: str) -> Iterator[bytes]:
