@@ -10,10 +10,12 @@ from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec import UNSET
 from support.notify import NOW, make_fact, make_notices, make_retraction
 
 from missedcall_notifier.delivery import intent
 from missedcall_notifier.reader import Reader
+from missedcall_notifier.series import Series
 from missedcall_schemas.records import Cause, Party
 
 FOLDER = Path(__file__).parent / "notices"
@@ -60,13 +62,24 @@ def notices():
     )
 
 
+def repeats():
+    """Yield a title, a fact, what the directory knows, and the calls that are told with it."""
+    earlier = [make_fact(f"fact-{n}", caller=NAMED, rang_at=NOW - 300 * n) for n in (2, 1)]
+    taken = make_retraction(make_fact("fact-3", caller=NAMED, rang_at=NOW - 60))
+    yield "several calls of one caller whom the directory knows", make_fact(caller=NAMED), KNOWN, earlier
+    yield "several calls, one of which was taken after all", taken, {}, earlier
+    yield "two calls within a minute", make_fact(caller=NAMED), {}, [make_fact("fact-1", rang_at=NOW - 5)]
+    yield "one call left of two", taken, KNOWN, earlier[:1]
+
+
 def page(tag):
     parts = [f"# Notices in {tag}, in {LANGUAGES[tag]}\n"]
-    for title, fact, known in notices():
+    alone = ((title, fact, known, ()) for title, fact, known in notices())
+    for title, fact, known, others in (*alone, *repeats()):
         reader = Reader(locale=tag, time_zone=LANGUAGES[tag], region="DE", **known)
-        notice = make_notices(zone=ZoneInfo("UTC")).render(
-            intent(fact, "smtp", "b@x.example", NOW, reader=reader)
-        )
+        series = Series(key="", within_s=600.0, others=tuple(others)) if others else UNSET
+        delivery = intent(fact, "smtp", "b@x.example", NOW, reader=reader, series=series)
+        notice = make_notices(zone=ZoneInfo("UTC")).render(delivery)
         parts.append(f"## {title}\n\n**{notice.subject}**\n\n```\n{notice.text}```\n")
         if title.startswith(("a caller whom the directory", "an anonymous")):
             parts.append(f"```html\n{notice.html}```\n")

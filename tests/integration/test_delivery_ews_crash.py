@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ews_server.faults import BAD_GATEWAY_AFTER_COMMIT, DROPPED_AFTER_COMMIT, SILENT_AFTER_COMMIT, Fault, busy
-from support.ews import PASSWORD, assert_valid, facts_in, make_server, make_settings
+from support import repeats
+from support.ews import KEY, PASSWORD, assert_valid, facts_in, make_server, make_settings
 from support.notify import (
     NOW,
     CrashError,
@@ -76,6 +77,35 @@ def test_a_crash_at_any_call_of_the_journal_leaves_one_item(tmp_path, after, los
         assert facts.count(TAKEN.fact_id) <= 1, "withdrawn before it was written, or one item"
         shown = [item.folder for item, fact in zip(server.store, facts, strict=True) if fact == TAKEN.fact_id]
         assert set(shown) <= {"deleteditems"}
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "step"),
+    [(False, "paced", 1), (True, "paced", 4), (True, "lossy", 4), (False, "at-once", 4)],
+)
+def test_a_crash_at_any_call_of_the_journal_leaves_one_item_of_a_callers_calls(tmp_path, after, kind, step):
+    at_once = kind == "at-once"
+
+    async def play(at):
+        server = make_server()
+        if kind == "lossy":
+            for operation in ("CreateItem", "FindItem", "DeleteItem"):
+                server.plan(operation, DROPPED_AFTER_COMMIT, Fault(), BAD_GATEWAY_AFTER_COMMIT)
+        async with server:
+            settings = NotifierSettings(ews=make_settings(server, tmp_path))
+            path = tmp_path / f"{at}.db"
+            await repeats.live(settings, path, (at, after), at_once=at_once)
+            await repeats.live(settings, path, at_once=at_once)
+        assert_valid(server)
+        return server
+
+    for at in range(1, 20, step):
+        server = asyncio.run(play(at))
+        left = [item for item in server.store if item.folder == "inbox"]
+
+        assert [item.properties[KEY] for item in left] == ["fact-3"]
+        assert left[0].text("Subject").startswith("2 missed calls from ")
+        assert len(facts_in(server)) == len(set(facts_in(server))), "an item was written twice"
 
 
 async def start(journal, server, password_file, count, auth="basic"):
@@ -153,4 +183,41 @@ def test_killed_at_any_moment_every_fact_becomes_one_item(tmp_path):
     assert sorted(facts_in(server)) == sorted(f"fact-{n}" for n in range(count))
     assert server.commits == count
     assert server.count("FindItem") > 0, "no kill hit an attempt: the test proves nothing"
+    assert_valid(server)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_each_caller_who_rings_again_is_one_item(tmp_path):
+    journal, password_file = tmp_path / "notify.db", tmp_path / "password"
+    password_file.write_text(PASSWORD)
+    moments = random.Random(20261128)
+    server = make_server()
+    plan = [Fault()] * 5 + [DROPPED_AFTER_COMMIT] + [Fault()] * 5 + [BAD_GATEWAY_AFTER_COMMIT]
+
+    async def main():
+        async with server:
+            for _ in range(8):
+                for operation in ("CreateItem", "FindItem", "DeleteItem"):
+                    server.plan(operation, *plan)
+                process = await start(journal, server, password_file, "redials")
+                enough = server.commits + 5
+                await turns_until(
+                    lambda: (
+                        server.commits >= enough  # noqa: B023
+                        or (server.commits and repeats.all_ended(states(journal)))
+                    ),
+                    within_s=60,
+                    every_s=0.005,
+                )
+                await asyncio.sleep(moments.uniform(0, 0.1))
+                await kill(process)
+            process = await start(journal, server, password_file, "redials")
+            await turns_until(lambda: repeats.all_ended(states(journal)), within_s=60, every_s=0.05)
+            await kill(process)
+
+    asyncio.run(main())
+
+    repeats.assert_one_item_per_caller(
+        list(server.store), lambda item: item.properties[KEY], lambda item: item.text("Subject")
+    )
     assert_valid(server)

@@ -107,9 +107,13 @@ def missed(life):
 
 @settings(max_examples=400)
 @given(STEPS)
-@example([("call", 0), ("work", ["after"]), ("call", 9), ("work", ["", "", "die"]), ("call", 9), ("retract", 1)])
+@example(
+    [("call", 0), ("work", ["after"]), ("call", 9), ("work", ["", "", "die"]), ("call", 9), ("retract", 1)]
+)
 @example([("call", 0), ("call", 1), ("work", ["before"]), ("retract", 1)])
-@example([("call", 0), ("hold", 1), ("call", 1), ("retract", 1), ("call", 2), ("restart", None), ("retract", 2)])
+@example(
+    [("call", 0), ("hold", 1), ("call", 1), ("retract", 1), ("call", 2), ("restart", None), ("retract", 2)]
+)
 def test_one_item_tells_all_that_were_missed(steps):
     life = played(steps)
 

@@ -1,6 +1,8 @@
 """A notifier for Exchange in a process of its own, to be killed.
 
 `python -m support.ews_process JOURNAL URL PASSWORD_FILE AUTH FACTS`
+
+FACTS: how many, or `redials`: calls of some callers who ring again and again, told as one notice each.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ from pathlib import Path
 from support.ews import ACCOUNT
 from support.notify import make_fact
 from support.notify_process import NearClock
+from support.repeats import run_redials
 
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.journal_sqlite import SqliteJournal
@@ -31,8 +34,10 @@ async def main(journal_path: str, url: str, password_file: str, auth: str, count
             first_s=0.05, longest_s=0.2, throttled_s=0.05, asked_longest_s=0.05, uncertain_attempts=1_000_000
         ),
     )
-    facts = MemoryFacts(make_fact(f"fact-{n}") for n in range(int(count)))
     async with SqliteJournal(Path(journal_path)) as journal:
+        if count == "redials":
+            await run_redials(NotifierSettings(ews=ews), "ews", journal, NearClock())
+        facts = MemoryFacts(make_fact(f"fact-{n}") for n in range(int(count)))
         await Notifier(NotifierSettings(ews=ews), facts, journal, NearClock()).run()
 
 

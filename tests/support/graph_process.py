@@ -1,6 +1,8 @@
 """A notifier for Exchange Online in a process of its own, to be killed.
 
 `python -m support.graph_process JOURNAL URL TENANT CLIENT_ID SECRET_FILE CA_FILE FACTS`
+
+FACTS: how many, or `redials`: calls of some callers who ring again and again, told as one notice each.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from support.notify import make_fact
 from support.notify_process import NearClock
+from support.repeats import run_redials
 
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.journal_sqlite import SqliteJournal
@@ -33,8 +36,10 @@ async def main(
             first_s=0.05, longest_s=0.2, throttled_s=0.05, asked_longest_s=0.05, uncertain_attempts=1_000_000
         ),
     )
-    facts = MemoryFacts(make_fact(f"fact-{n}") for n in range(int(count)))
     async with SqliteJournal(Path(journal_path)) as journal:
+        if count == "redials":
+            await run_redials(NotifierSettings(graph=graph), "graph", journal, NearClock())
+        facts = MemoryFacts(make_fact(f"fact-{n}") for n in range(int(count)))
         await Notifier(NotifierSettings(graph=graph), facts, journal, NearClock()).run()
 
 

@@ -1,10 +1,18 @@
-"""A mailbox that a channel fills as those to Exchange do, for tests of calls that are told as one notice."""
+"""For tests of calls that are told as one notice: a mailbox as those of Exchange are filled, and a story."""
+
+import asyncio
+import contextlib
 
 from msgspec.structs import replace
+from support.notify import NOW, CrashError, CrashingJournal, ManualClock, make_fact
 
+from missedcall_notifier.app import Notifier
 from missedcall_notifier.channels.ews import SETTLING
 from missedcall_notifier.channels.item import key_of, keys_before
 from missedcall_notifier.failure import Failed, Failure, Sent
+from missedcall_notifier.journal_sqlite import SqliteJournal
+from missedcall_notifier.source import MemoryFacts
+from missedcall_schemas.records import Party
 
 
 class DiedError(Exception):
@@ -18,7 +26,7 @@ class Mailbox:
         self.inbox = {}
         self.deleted = {}
         self.faults = []
-        """Of the next requests: "", "before", "after" (refused, or stored and the answer lost), "die", "die-after"."""
+        """Of the next requests: "", "before" (refused), "after" (done, the answer lost), "die", "die-after"."""
         self.fewest = None
         """Of the items that were there at once since it was set."""
 
@@ -72,3 +80,82 @@ class Mailbox:
 def taken(fact):
     """Return the retraction of a fact."""
     return replace(fact, revision=fact.revision + 1, state="retracted")
+
+
+STORY = [make_fact(f"fact-{n}", rang_at=NOW + 60 * n) for n in (1, 2, 3)]
+STORY.insert(2, taken(STORY[0]))
+"""Two calls, the first of which was taken after all, and a third: in the end one notice of two calls is there."""
+
+
+async def live(settings, path, crash=None, *, at_once=False):
+    """One life of a notifier: until it dies, or all of the story is told.
+
+    Args:
+        settings: of the notifier.
+        path: of its journal.
+        crash: at which change of the journal it dies, and whether after it.
+        at_once: whether the story waits as a whole, or goes on when what was told before has ended.
+    """
+    clock = ManualClock(NOW + 200)
+    async with SqliteJournal(path) as journal:
+        seen = CrashingJournal(journal, crash[0], after=crash[1]) if crash else journal
+        given = len(STORY) if at_once else min(await ended(journal) + 1, len(STORY))
+        facts = MemoryFacts(STORY[:given])
+        notifier = Notifier(replace(settings, repeats_s=600.0), facts, seen, clock)
+        running = asyncio.ensure_future(notifier.run())
+        while not running.done():
+            await asyncio.wait({running}, timeout=0.005)
+            clock.advance(10)
+            if (done := await ended(journal)) == len(STORY):
+                notifier.stop()
+            elif done == given:
+                facts.add(STORY[given])
+                given += 1
+        with contextlib.suppress(ExceptionGroup, CrashError):
+            running.result()
+
+
+async def ended(journal):
+    query = "SELECT count(*) FROM notify_journal WHERE ended IS NOT NULL"
+    return await journal._run(lambda db: db.execute(query).fetchone()[0])
+
+
+CALLERS, TIMES = 10, 8
+
+
+def redials():
+    """Return facts of CALLERS callers, each of whom rings TIMES times, in turn."""
+    return [
+        make_fact(f"fact-{n}-{c}", rang_at=NOW + n, caller=Party(uri=f"sip:caller-{c}@example.net"))
+        for n in range(TIMES)
+        for c in range(CALLERS)
+    ]
+
+
+async def run_redials(settings, channel, journal, clock):
+    """Run a notifier to which a call more becomes known every few milliseconds, from where its journal stands."""
+    calls = redials()
+    at = (await journal.positions(channel))[0]
+    facts = MemoryFacts(calls[:at])
+    notifier = Notifier(replace(settings, repeats_s=600.0), facts, journal, clock)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(notifier.run())
+        for call in calls[at:]:
+            await asyncio.sleep(0.01)
+            facts.add(call)
+
+
+def all_ended(states):
+    """Whether all calls of `redials` have come to a good end."""
+    return len(states) == CALLERS * TIMES and set(states) <= {"sent", "suppressed"}
+
+
+def assert_one_item_per_caller(items, fact_of, subject_of):
+    """Assert that what is in the inbox tells all calls of each caller, once."""
+    left = [item for item in items if item.folder == "inbox"]
+    assert sorted(subject_of(item) for item in left) == [
+        f"{TIMES} missed calls from sip:caller-{c}@example.net" for c in range(CALLERS)
+    ]
+    facts = [fact_of(item) for item in items]
+    assert len(facts) == len(set(facts)), "an item was written twice"
+    assert len(facts) > CALLERS, "nothing was replaced: the test proves nothing"

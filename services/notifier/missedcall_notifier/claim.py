@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import UNSET
 
-from .delivery import OPEN, Delivery, State, begin, withdraw
+from .delivery import Delivery, begin, withdraw
 from .repeats import turn_of
 
 RETRACTED = "retracted"

@@ -266,8 +266,8 @@ class Ledger:
     def redrive(self, dead: Delivery, now: float) -> Delivery | None:
         """Let a dead delivery live again, due now; return it, or None if it is not as dead as `dead` any more.
 
-        One that is forgotten here is taken from `dead`. One whose call turned out to have been taken stays dead, and
-        so does one whose call a later notice tells, too.
+        One that is forgotten here is taken from `dead`. One whose call turned out to have been taken stays dead,
+        and so does one whose call a later notice tells, too.
         """
         held = self._held.get(dead.delivery_id)
         if dead.state is not State.DEAD or (held is not None and held.version != dead.version):

@@ -132,14 +132,13 @@ def view(
         full = language.text("caller.named-by", name=caller.name, number=caller.number, source=source)
     clock = language.time(at)
     count, since = 1 + len(earlier), language.time(first)
-    times = ((_exactly(first, language), _exactly(at, language)) if earlier else (_exactly(at, language),))
+    times = (_exactly(first, language), _exactly(at, language)) if earlier else (_exactly(at, language),)
     note = language.text("note.taken", time=language.time(when(taken, zone))) if taken else ""
     rows = _rows(fact, reader, caller, language, times, note)
     if earlier:
         subject = language.counted("subject.repeated", count, caller=short)
-        sentence = language.counted(
-            "sentence.repeated", count, caller=full, since=since, time=clock, reason=why
-        )
+        within = "sentence.repeated" if since != clock else "sentence.repeated-at"
+        sentence = language.counted(within, count, caller=full, since=since, time=clock, reason=why)
     else:
         subject = language.text(f"subject.{fact.state}", caller=short)
         sentence = language.text(f"sentence.{fact.state}", caller=full, time=clock, reason=why)

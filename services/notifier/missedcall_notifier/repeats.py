@@ -21,7 +21,7 @@ from .delivery import OPEN, Delivery, State, name_of, withdraw
 from .series import Series, Shown, identity
 
 MOST = 20
-"""Calls in one notice; the next begins another. Less: who rings and rings fills the mailbox. More: larger records."""
+"""Calls in one notice; the next begins another. Less: who rings and rings fills the mailbox. More: large rows."""
 
 LATE_S = 900.0
 """How long after its window a series is remembered. A call is decided after it began, by its ringing and the
@@ -54,9 +54,9 @@ def _span_s(calls: Iterable[MissedCall]) -> float:
 # fmt: off
 ALONE = (
     Alone("off",        lambda _, within_s: within_s <= 0),
-    Alone("retraction", lambda fact, _: fact.state != "missed"),                       # goes where its notice went
-    Alone("no-caller",  lambda fact, _: not identity(fact.caller)),                    # nobody knows that it is the same
-    Alone("urgent",     lambda fact, _: fact.urgent),                                  # RFC 7090: never behind others
+    Alone("retraction", lambda fact, _: fact.state != "missed"),    # goes where its notice went
+    Alone("no-caller",  lambda fact, _: not identity(fact.caller)), # nothing says that it is the same one
+    Alone("urgent",     lambda fact, _: fact.urgent),               # RFC 7090: a callback is never behind others
 )
 APART = (
     Apart("nothing-left", lambda _, head, __: head.corrects),                          # all its calls were taken

@@ -105,9 +105,7 @@ def route(
             due = not_before(wish, fact, zone_of(reader, defaults), now)
             within_s = repeats_s if wish.repeats_s is None else wish.repeats_s
         series = series_of(fact, channel, to.recipient, within_s)
-        intents.append(
-            intent(fact, channel, to.recipient, now, reader=reader, not_before=due, series=series)
-        )
+        intents.append(intent(fact, channel, to.recipient, now, reader=reader, not_before=due, series=series))
     return Routed(tuple(intents), tuple(unrouted))
 
 

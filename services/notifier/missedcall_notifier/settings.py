@@ -269,8 +269,8 @@ class NotifierSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     time_zone: str = "UTC"
     """Of the times in mails and items: an IANA name such as Europe/Berlin."""
     repeats_s: Annotated[float, Meta(ge=0, le=86400, description="seconds, 0 to 86400 (a day)")] = 0.0
-    """Calls of one caller to one callee that began within so many seconds are one notice in a mailbox, brought up to
-    date by each further call; 0: each call is a notice of its own. Users and groups may choose otherwise."""
+    """Calls of one caller to one callee that began within so many seconds are one notice in a mailbox, brought up
+    to date by each further call; 0: each call is a notice of its own. Users and groups may choose otherwise."""
     max_waiting: Annotated[int, Meta(ge=1, le=10_000_000, description="1 to 10000000")] = 100_000
     """Open deliveries of a channel; beyond it, its facts stay where they are. Less: a long outage is held in
     the topic and may run into its retention. More: disk, about 1 kB each."""

@@ -16,6 +16,7 @@ from missedcall_notifier.channels.mail import LINE_LIMIT, message_id, unstructur
 from missedcall_notifier.channels.port import UnrenderableError
 from missedcall_notifier.delivery import intent
 from missedcall_notifier.reader import Reader
+from missedcall_notifier.series import Series, Shown
 from missedcall_notifier.settings import SmtpSettings
 from missedcall_schemas.records import Party
 
@@ -94,6 +95,25 @@ def test_a_correction_stands_below_the_notice_it_corrects():
         message_id(notice, "example.com"),
     ]
     assert message["Message-ID"] != message_id(notice, "example.com")
+
+
+def test_a_repeat_stands_below_the_notice_that_it_goes_on_from():
+    earlier = make_fact("fact-0", rang_at=NOW - 60)
+    series = Series(key="", within_s=600.0, others=(earlier,), replaces=(Shown("fact-0", 1, sure=True),))
+    delivery = intent(make_fact(), "smtp", "bob@example.com", NOW, series=series)
+
+    message = parsed(write(delivery, SETTINGS, make_notices()))
+
+    assert message["Subject"] == "2 missed calls from +49 30 123 (“Alice”)"
+    assert message["In-Reply-To"] == message_id(earlier, "example.com")
+    assert message["References"].split() == [
+        parsed(written(earlier))["References"],
+        message_id(earlier, "example.com"),
+    ]
+    assert (message["Message-ID"], message["Date"]) == (
+        message_id(make_fact(), "example.com"),
+        parsed(written(make_fact()))["Date"],
+    )
 
 
 def test_a_mail_has_the_text_in_both_forms():

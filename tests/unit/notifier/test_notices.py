@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from support.notify import NOW, make_fact, make_notices, make_retraction
 
 from missedcall_common.runtime.settings import SettingsError
@@ -16,6 +17,7 @@ from missedcall_notifier.channels import item, mail
 from missedcall_notifier.delivery import decode, encode, intent
 from missedcall_notifier.notices import Notices, WordingError
 from missedcall_notifier.reader import Defaults, Reader
+from missedcall_notifier.series import Series
 from missedcall_notifier.settings import EwsSettings, NotifierSettings, PeopleSettings, SmtpSettings
 from missedcall_schemas.records import Party
 
@@ -27,8 +29,10 @@ EWS = EwsSettings(sender="missed-calls@example.com")
 GERMAN = Reader(locale="de-AT", time_zone="Europe/Vienna", region="AT")
 
 
-def to(reader, fact=None):
-    return intent(fact or make_fact(), "smtp", "bob@example.com", NOW, reader=reader)
+def to(reader, fact=None, others=0):
+    earlier = tuple(make_fact(f"fact-{n}", rang_at=NOW - n) for n in range(others, 0, -1))
+    series = Series(key="", within_s=600.0, others=earlier) if others else UNSET
+    return intent(fact or make_fact(), "smtp", "bob@example.com", NOW, reader=reader, series=series)
 
 
 def theirs(**sources):
@@ -101,6 +105,18 @@ def test_a_text_of_the_operators_takes_the_place_of_ours():
     assert notices.render(to(GERMAN)).subject.startswith("Anruf:")
 
 
+def test_a_language_has_its_own_forms_for_several_things():
+    english = (wording_files.ours())["en.toml"]
+    few = english.replace("[subject.repeated]", '[subject.repeated]\nfew = "{count} few {caller}"')
+    notices = theirs(pl_toml=few)
+    reader = Reader(locale="pl")
+
+    subjects = [notices.render(to(reader, others=count - 1)).subject for count in (2, 5, 22)]
+
+    caller = "+49 30 123 (“Alice”)"
+    assert subjects == [f"2 few {caller}", f"5 missed calls from {caller}", f"22 few {caller}"]
+
+
 @pytest.mark.parametrize(
     ("sources", "error"),
     [
@@ -127,6 +143,11 @@ def test_a_text_of_the_operators_takes_the_place_of_ours():
         ),
         ({"de_toml": '[subject]\nmissed = "{caller"'}, "de.toml: line 2: subject.missed: expected '}'"),
         ({"de_toml": "[subject]\nmised = ''"}, "de.toml: line 2: subject.mised: there is no such text"),
+        (
+            {"de_toml": '[subject.repeated]\nfew = "{number}"'},
+            "de.toml: line 2: subject.repeated.few: expected {caller}, {count}",
+        ),
+        ({"de_toml": "[subject]\nfew = ''"}, "de.toml: line 2: subject.few: there is no such text"),
         ({"de_toml": "[subject]\nmissed = 3"}, "de.toml: line 2: subject.missed: expected a text"),
         ({"de_toml": "[subject"}, "de.toml: line 1: expected TOML"),
         (

@@ -104,6 +104,24 @@ def test_what_can_be_repeated_without_harm_is_repeated_more_patiently_than_a_mai
     assert smtp < min(others)
 
 
+def test_mailboxes_can_have_repeats_as_one_notice_and_endpoints_get_every_event():
+    ways = ways_of(read(f"repeats_s = 600.0\n{GOOD}"), SystemClock())
+
+    assert {way.channel.name: way.repeats_s for way in ways} == {
+        "smtp": 600.0,
+        "ews": 600.0,
+        "graph": 600.0,
+        "webhook": 0.0,
+        "webhook-crm": 0.0,
+    }
+
+
+@pytest.mark.parametrize("seconds", [-1, 86401])
+def test_the_window_of_repeats_is_a_day_at_most(seconds):
+    with pytest.raises(SettingsError, match="repeats_s"):
+        read(f"repeats_s = {seconds}\n{GOOD}")
+
+
 @pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
 def test_the_port_follows_from_the_security(security, port):
     assert SmtpSettings(security=security).actual_port == port

@@ -144,6 +144,7 @@ def test_preferences_are_everybodys_groups_and_users():
         (('"22:00-07:00"', '"22-7"'), 'line 2: quiet_hours: expected "22:00-07:00"'),
         (('"22:00-07:00"', '"07:00-07:00"'), "line 2: quiet_hours"),
         (("min_ring_s = 2", "min_ring_s = -1"), "line 5: min_ring_s: expected seconds, 0 to 600"),
+        (("min_ring_s = 2", "repeats_s = 86401"), "line 5: repeats_s: expected seconds, 0 to 86400"),
         (("min_ring_s = 2", 'channels = ["webhook"]'), "line 5: channels: expected some of smtp"),
         (("min_ring_s = 2", 'quiet_days = ["sunday"]'), "line 5: quiet_days: expected some of mon"),
         (("notices = false", "notice = false"), r"line 8: \[user\..*\]: expected only anonymous, channels"),

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from support.notify import NOW, make_fact, make_retraction
 
 from missedcall_notifier.mail_address import by_pattern, is_mail_address
@@ -178,6 +179,32 @@ def test_quiet_hours_make_the_notice_wait_and_its_age_begins_with_their_end():
 
     assert intent.next_at == intent.not_before == NOW + 18 * 60 - 7 + 3600
     assert intent.opened_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("chosen", "repeats_s", "windows"),
+    [
+        ({}, 0.0, (None, None)),
+        ({}, 600.0, (600.0, 600.0)),
+        ({"everybody": Preferences(repeats_s=60.0)}, 600.0, (600.0, 60.0)),
+        ({"users": {"sip:bob@example.com": Preferences(repeats_s=0.0)}}, 600.0, (600.0, None)),
+        ({"groups": {"sales": Preferences(repeats_s=60.0)}}, 0.0, (None, 60.0)),
+    ],
+)
+def test_whether_repeats_are_one_notice_is_the_callees_choice_for_his_own_mailbox(chosen, repeats_s, windows):
+    found = route(
+        make_fact(),
+        "smtp",
+        by_mail({}, always=("team@example.com",)),
+        people(**chosen),
+        Defaults(),
+        now=NOW + 20,
+        max_age_s=DAY,
+        repeats_s=repeats_s,
+    )
+
+    series = [one.series for one in found.intents]
+    assert tuple(None if one is UNSET else one.within_s for one in series) == windows
 
 
 def test_a_notice_to_another_persons_mailbox_is_in_that_persons_language():

@@ -3,8 +3,8 @@
 Rule 1: Graph knows no key that makes a repeated request harmless. So after an attempt that may have arrived,
         and only then, the item is searched for by our fact id and created if it is absent.
 Rule 2: a correction changes or removes what is found; if twice nothing is, there is nothing to correct.
-Rule 3: a notice that tells several calls is an item of its own, for a received item's text and time cannot be changed.
-        It is there before what it replaces goes: whoever dies in between, a later attempt finds both.
+Rule 3: a notice that tells several calls is an item of its own, for a received item's text and time cannot be
+        changed. It is there before what it replaces goes: whoever dies in between, a later attempt finds both.
 Rule 4: what changes something is not repeated, but for what was refused for its token: once, with a new one.
 Rule 5: a mailbox sees no more than PER_MAILBOX requests of ours at once, and none while it asks for a pause.
 """

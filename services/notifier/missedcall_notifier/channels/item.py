@@ -12,6 +12,7 @@ from missedcall_notifier.notice import when
 from missedcall_notifier.notices import Notices
 from missedcall_notifier.sanitise import clean
 from missedcall_notifier.settings import EwsSettings, GraphSettings
+
 from .mail import message_id
 from .port import UnrenderableError
 
@@ -75,13 +76,13 @@ def read(content: bytes) -> CallItem:
 def key_of(delivery: Delivery) -> str:
     """Return what the item of a notice is found by again.
 
-    A correction has that of the notice that it corrects; a retraction that leaves other calls has an item of its own.
+    A correction has that of the notice that it corrects; a retraction that leaves other calls has its own item.
     """
     return item_key(delivery.fact.fact_id, 1 if delivery.corrects else delivery.fact.revision)
 
 
 def keys_before(delivery: Delivery) -> list[tuple[str, bool]]:
-    """Return what a notice replaces or corrects: what each item is found by, and whether the target said it has it."""
+    """Return what the items are found by that a notice replaces or corrects; and whether each is surely there."""
     if delivery.replaces:
         return [(item_key(one.fact_id, one.revision), one.sure) for one in delivery.replaces]
     return [(key_of(delivery), False)] if delivery.corrects else []

@@ -48,7 +48,10 @@ class DeadLetters:
         except KafkaError as error:
             raise KafkaUnusableError(f"Kafka: {error}"[:500]) from error
         overtaken = {
-            name for there in held.values() for one in there.values() for name in (one.supersedes, after_of(one))
+            name
+            for there in held.values()
+            for one in there.values()
+            for name in (one.supersedes, after_of(one))
         }
         for name, (letter, delivery) in found.items():
             now_is = held[letter.channel, letter.part].get(name)
