@@ -10,7 +10,7 @@ Rule 3: a unit that was ours before and lost nothing is kept; if another had the
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -292,12 +292,7 @@ class KafkaPartitions(Partitions):
             )
             for one in turn.publications
         ]
-        sent += [
-            await producer.send(
-                names["call-state"], row, key=key.encode("utf-8", "surrogatepass"), partition=partition
-            )
-            for key, row in turn.rows
-        ]
+        sent += await _send_rows(producer, TopicPartition(names["call-state"], partition), turn.rows)
         await producer.send_offsets_to_transaction(
             {TopicPartition(names["sip-transactions"], partition): OffsetAndMetadata(turn.next, "")},
             self._group,
@@ -306,3 +301,22 @@ class KafkaPartitions(Partitions):
         for future in sent:
             future.result()
         self._telemetry.record("missedcall.commit.duration", time.monotonic() - began)
+
+
+async def _send_rows(
+    producer: AIOKafkaProducer, where: TopicPartition, rows: Iterable[tuple[str, bytes | None]]
+) -> list[asyncio.Future[Any]]:
+    """Send state rows; return the futures of their batches.
+
+    In batches of our own: for each record that it is given by itself the producer makes a future and looks up the topic.
+    """
+    sent = []
+    batch = producer.create_batch()
+    for key, row in rows:
+        name = key.encode("utf-8", "surrogatepass")
+        if batch.append(timestamp=None, key=name, value=row) is None:  # it is full, and holds something
+            sent.append(await producer.send_batch(batch, where.topic, partition=where.partition))
+            batch = producer.create_batch()
+            batch.append(timestamp=None, key=name, value=row)
+    sent.append(await producer.send_batch(batch, where.topic, partition=where.partition))
+    return sent
