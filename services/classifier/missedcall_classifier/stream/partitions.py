@@ -308,7 +308,7 @@ async def _send_rows(
 ) -> list[asyncio.Future[Any]]:
     """Send state rows; return the futures of their batches.
 
-    In batches of our own: for each record that it is given by itself the producer makes a future and looks up the topic.
+    In batches of our own: for a record by itself the producer makes a future and looks up the topic.
     """
     sent = []
     batch = producer.create_batch()
