@@ -1,9 +1,11 @@
 """Kills, freezes and scales notifiers on a real Kafka while their targets fail, then counts what was told.
 
     .venv/bin/python tests/chaos/run_notify.py [--facts N] [--seconds N] [--seed N] [--nodes 1|3] [--channels A,B]
+        [--calls N]
 
 The last line is for programs. Ends with 1 unless every fact was told over every channel, repeats bear the same id
 and are signed, and Exchange has one item of each. Of three nodes of Kafka one at a time is killed, too.
+With --calls each caller rings so often, and Exchange alone is told, by one item of all the caller's calls.
 """
 # ruff: noqa: T201 - a command prints
 
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1)
     parser.add_argument("--channels", default="webhook,smtp,ews")
+    parser.add_argument("--calls", type=int, default=0, choices=range(21), metavar="0..20")
     args = parser.parse_args()
     try:
         cluster = Cluster.create(args.nodes, watch=os.getpid())
@@ -40,7 +43,11 @@ def main() -> int:
         return 2
     began = time.monotonic()
     run = Run(
-        facts=args.facts, seconds=args.seconds, seed=args.seed, channels=tuple(args.channels.split(","))
+        facts=args.facts,
+        seconds=args.seconds,
+        seed=args.seed,
+        channels=("ews",) if args.calls else tuple(args.channels.split(",")),
+        calls=args.calls,
     )
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -196,7 +196,7 @@ def test_killed_at_any_moment_each_caller_who_rings_again_is_one_item(tmp_path):
 
     async def main():
         async with server:
-            for _ in range(8):
+            for _ in range(5):
                 for operation in ("CreateItem", "FindItem", "DeleteItem"):
                     server.plan(operation, *plan)
                 process = await start(journal, server, password_file, "redials")

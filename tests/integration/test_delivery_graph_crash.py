@@ -210,7 +210,7 @@ def test_killed_at_any_moment_each_caller_who_rings_again_is_one_item(tmp_path):
 
     async def main():
         async with server:
-            for _ in range(8):
+            for _ in range(5):
                 for operation in ("create", "find", "move"):
                     server.plan(operation, *plan)
                 process = await start(journal, server, tmp_path, "redials")

@@ -8,12 +8,14 @@ from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
 from support.classifier_process import values
 from support.kafka_journal import Alone, make_settings
-from support.notify import NOW, make_delivery, turns_until
+from support.notify import NOW, make_delivery, make_fact, turns_until
 
-from missedcall_notifier.delivery import State, settle
+from missedcall_notifier.delivery import State, intent, settle
 from missedcall_notifier.failure import Failed, Failure, Sent
 from missedcall_notifier.journal import StaleDeliveryError
+from missedcall_notifier.repeats import series_of
 from missedcall_notifier.retry import RetryPolicy
+from missedcall_notifier.series import Shown
 from missedcall_notifier.stream import letters
 
 pytestmark = pytest.mark.kafka
@@ -59,6 +61,28 @@ def test_who_takes_over_finds_everything_and_whoever_had_it_writes_no_more(kafka
     assert position == {0: 7}
     assert again == []
     assert held.state is State.UNCERTAIN
+
+
+def test_who_takes_over_goes_on_with_calls_that_are_told_as_one(kafka):
+    async def test(old, new):
+        await old.take(0)
+        await old.open("fake", [repeated(1)], position=1)
+        [attempt] = await old.claim("fake", now=NOW, limit=1)
+        await old.record(attempt, settle(attempt, Sent(), POLICY, NOW))
+
+        await new.take(0)
+
+        await new.open("fake", [repeated(2)], position=2)
+        return await new.claim("fake", now=NOW, limit=1)
+
+    [second] = play(kafka, test, 2)
+    assert [call.fact_id for call in second.calls] == ["fact-1", "fact-2"]
+    assert second.replaces == (Shown("fact-1", 1, sure=True),)
+
+
+def repeated(number):
+    fact = make_fact(f"fact-{number}", rang_at=NOW + number)
+    return intent(fact, "fake", "bob", NOW, series=series_of(fact, "fake", "bob", 600.0))
 
 
 class _Done:

@@ -20,7 +20,7 @@ from kafka_nodes import Cluster
 from msgspec import Struct
 from standardwebhooks import Webhook, WebhookVerificationError
 from support.chaos_fleet import Kept, Nodes
-from support.ews import ACCOUNT, PASSWORD, facts_in, make_server
+from support.ews import ACCOUNT, KEY, PASSWORD, facts_in, make_server
 from support.notifier_process import CRASHING, Facts, NotifierProcess, ews, fresh_fact, smtp, webhook
 from support.smtp_sink import DROP as DROP_MAIL
 from support.smtp_sink import SmtpSink
@@ -32,6 +32,7 @@ from missedcall_notifier.delivery import State
 from missedcall_notifier.ledger import Ledger
 from missedcall_notifier.stream.settings import load
 from missedcall_notifier.stream.writer import read
+from missedcall_schemas.records import MissedCall
 
 PLACES = 3
 """Workers of a channel at most."""
@@ -49,6 +50,8 @@ class Run(Struct, frozen=True, kw_only=True):
     seconds: float
     seed: int
     channels: tuple[str, ...] = ("webhook", "smtp", "ews")
+    calls: int = 0
+    """Of each caller, told as one notice, at most 20; 0: every fact is a notice. For the channel `ews` alone."""
     named: int = 1
     """Workers of a channel with a name of their own in the group (static membership)."""
     partitions: int = 6
@@ -235,7 +238,8 @@ class Chaos:
             }
         if name == "smtp":
             return smtp(self._smtp.port) | {"MISSEDCALL_NOTIFY_SMTP_RETRY_UNCERTAIN_ATTEMPTS": "1000"}
-        return ews(self._ews.url, self._folder, ACCOUNT, PASSWORD)
+        repeats = {"MISSEDCALL_NOTIFY_REPEATS_S": "86400"} if self._run.calls else {}
+        return ews(self._ews.url, self._folder, ACCOUNT, PASSWORD) | repeats
 
     def _worker(self, name: str, number: int) -> NotifierProcess:
         # A worker that dies again and again at each step of its start would never come to deliver anything.
@@ -262,9 +266,16 @@ class Chaos:
                 run.facts, int((asyncio.get_running_loop().time() - began) / run.seconds * run.facts) + 1
             )
             if due > written:
-                await asyncio.to_thread(facts.write, [fresh_fact(number) for number in range(written, due)])
+                await asyncio.to_thread(facts.write, [self._fact(number) for number in range(written, due)])
                 written = due
             await asyncio.sleep(0.05)
+
+    def _fact(self, number: int) -> MissedCall:
+        callee = f"sip:bob{self._series_of(number)}@example.com"
+        return fresh_fact(number, callee=callee) if self._run.calls else fresh_fact(number)
+
+    def _series_of(self, number: int) -> int:
+        return number % (self._run.facts // self._run.calls)
 
     # -- trouble -------------------------------------------------------------------------------------
 
@@ -281,7 +292,8 @@ class Chaos:
                 fine = ["250 2.0.0 Ok"] * chance.randrange(share)
                 self._smtp.answers["DATA"].extend([*fine, chance.choice(kinds)])
             kinds = [DROPPED_AFTER_COMMIT, BAD_GATEWAY_AFTER_COMMIT, busy(50)]
-            self._ews.plan("CreateItem", *[Fault()] * chance.randrange(share), chance.choice(kinds))
+            for operation in ("CreateItem", "FindItem", "DeleteItem") if self._run.calls else ("CreateItem",):
+                self._ews.plan(operation, *[Fault()] * chance.randrange(share), chance.choice(kinds))
             await asyncio.sleep(LOOK_S)
 
     async def _trouble(self) -> None:
@@ -355,7 +367,23 @@ class Chaos:
             for fact in facts_in(self._ews):
                 yield fact, ()
 
+    def _told_as_one(self) -> Told:
+        """Return what the inbox tells of each caller; an item of one call says so in other words."""
+        shown: defaultdict[int, list[int]] = defaultdict(list)
+        for item in self._ews.store:
+            if item.folder == "inbox":
+                number, count = item.properties[KEY].removeprefix("fact-"), item.text("Subject").split()[0]
+                shown[self._series_of(int(number))].append(int(count) if count.isdigit() else 1)
+        keys = facts_in(self._ews)
+        return Told(
+            lost=self._run.facts - sum(max(counts) for counts in shown.values()),
+            repeated=sum(len(counts) - 1 for counts in shown.values()),
+            unlike=len(keys) - len(set(keys)),
+        )
+
     def _told(self, name: str) -> Told:
+        if self._run.calls:
+            return self._told_as_one()
         copies = defaultdict(list)
         for fact, same in self._copies(name):
             copies[fact].append(same)
@@ -385,7 +413,8 @@ class Chaos:
             rows = read(connection(kafka, "test"), f"{kafka.prefix}notify-journal-{name}", part)
             states.update(one.state.value for one in Ledger(rows.deliveries)._held.values())
         missing = self._run.facts - states.total()
-        found = {state: count for state, count in states.items() if state != State.SENT.value}
+        well = {State.SENT.value, State.SUPPRESSED.value} if self._run.calls else {State.SENT.value}
+        found = {state: count for state, count in states.items() if state not in well}
         return found | ({"missing": missing} if missing else {})
 
 

@@ -120,7 +120,7 @@ async def ended(journal):
     return await journal._run(lambda db: db.execute(query).fetchone()[0])
 
 
-CALLERS, TIMES = 10, 8
+CALLERS, TIMES = 10, 6
 
 
 def redials():

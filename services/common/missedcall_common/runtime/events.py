@@ -101,7 +101,7 @@ class Event(StrEnum):
 
     NOTICE_SENT = "notice.sent", INFO, "The target took responsibility for a notice"
     NOTICE_RETRY_SCHEDULED = "notice.retry_scheduled", WARNING, "An attempt failed and will be repeated"
-    NOTICE_SUPPRESSED = "notice.suppressed", INFO, "No notice is due: policy, preference, earlier delivery"
+    NOTICE_SUPPRESSED = "notice.suppressed", INFO, "No notice is due: policy, preference, another notice"
     NOTICE_DEAD_LETTERED = "notice.dead_lettered", ERROR, "A notice was given up: a person has to look"
     CHANNEL_SUSPENDED = (
         "channel.suspended",
