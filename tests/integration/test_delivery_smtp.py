@@ -5,6 +5,7 @@ import ssl
 
 import pytest
 import trustme
+from support import repeats
 from support.notify import (
     NOW,
     Log,
@@ -387,3 +388,35 @@ def test_a_retracted_call_is_corrected_in_the_same_thread(tmp_path):
     notice, correction = sink.mails
     assert correction["In-Reply-To"] == notice["Message-ID"]
     assert correction["Subject"].startswith("Not missed after all")
+
+
+def told_of_repeats(tmp_path, *, at_once):
+    sink = SmtpSink()
+
+    async def main():
+        async with sink:
+            settings = NotifierSettings(smtp=make_settings(sink))
+            await repeats.live(settings, tmp_path / "notify.db", at_once=at_once)
+
+    asyncio.run(main())
+    return sink.mails
+
+
+def test_each_mail_about_a_caller_who_rings_again_tells_all_and_stands_below_the_one_before(tmp_path):
+    mails = told_of_repeats(tmp_path, at_once=False)
+
+    caller = "+49 30 123 (“Alice”)"
+    assert [mail["Subject"] for mail in mails] == [
+        f"Missed call from {caller}",
+        f"2 missed calls from {caller}",
+        f"Missed call from {caller}",
+        f"2 missed calls from {caller}",
+    ]
+    assert "was taken after all" in mails[2].get_body(("plain",)).get_content()
+    assert [mail["In-Reply-To"] for mail in mails] == [None, *(mail["Message-ID"] for mail in mails[:-1])]
+
+
+def test_calls_that_waited_together_are_one_mail(tmp_path):
+    (mail,) = told_of_repeats(tmp_path, at_once=True)
+
+    assert mail["Subject"] == "2 missed calls from +49 30 123 (“Alice”)"
