@@ -17,12 +17,11 @@ from missedcall_schemas.records import MissedCall, Party
 from .language import Language
 from .people import phone
 from .reader import Reader
-from .sanitise import clean_address, clean_name
+from .sanitise import clean_address, clean_name, is_time
 
 LISTED = 5
 """Other users or targets named in a notice; the rest is a number. More: a ring group fills the screen."""
 
-_LATEST = 4102444800.0  # 2100-01-01: beyond it a clock was wrong, and some calendars break
 _MINUTES_FROM_S = 100
 
 
@@ -178,7 +177,7 @@ def moment(candidates: tuple[float, ...], zone: tzinfo = UTC) -> datetime:
         ImplausibleTimeError: none lies between 1970 and 2100.
     """
     for at in candidates:
-        if math.isfinite(at) and 0.0 < at < _LATEST:
+        if is_time(at):
             return datetime.fromtimestamp(at, UTC).astimezone(zone)
     raise ImplausibleTimeError(f"no time of {candidates!r} lies between 1970 and 2100")
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from missedcall_schemas.records import MissedCall
 
 from .delivery import OPEN, Delivery, State, name_of, withdraw
+from .sanitise import is_time
 from .series import Series, Shown, identity
 
 MOST = 20
@@ -46,9 +47,9 @@ class Apart(NamedTuple):
 
 
 def _span_s(calls: Iterable[MissedCall]) -> float:
-    """Return the seconds from the first call to the last; without end if the time of one is none."""
+    """Return the seconds from the first call to the last; without end if a time is none: it could not be told."""
     times = [call.rang_at for call in calls]
-    return max(times) - min(times) if all(map(math.isfinite, times)) else math.inf
+    return max(times) - min(times) if all(map(is_time, times)) else math.inf
 
 
 # fmt: off

@@ -7,6 +7,7 @@ Rule 3: what it returns has no control character, no line end, no invisible or d
         and nothing that a mail program takes for an encoded word (RFC 2047) or for a link.
 """
 
+import math
 import re
 import unicodedata
 
@@ -23,6 +24,14 @@ _SPACE = frozenset({"Cc", "Zl", "Zp", "Zs"})
 _NOTHING = frozenset({"Cf", "Cs", "Co", "Cn"})
 _BLANKS = re.compile(r"\s+")
 _DOT_BEFORE_WORD = re.compile(r"\.(?=\w)")
+
+
+_LATEST = 4102444800.0  # 2100-01-01: beyond it a clock was wrong, and some calendars break
+
+
+def is_time(at: float) -> bool:
+    """Whether POSIX seconds can be a time of a call: between 1970 and 2100."""
+    return math.isfinite(at) and 0.0 < at < _LATEST
 
 
 def clean(text: str, limit: int = NAME_LIMIT) -> str:

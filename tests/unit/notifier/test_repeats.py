@@ -146,13 +146,13 @@ def test_each_row_of_what_stays_apart(row):
     assert last.series.after == ""
 
 
-@pytest.mark.parametrize("at", [float("nan"), float("inf")])
-def test_a_call_without_a_time_joins_nothing(at):
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), -1.0, 1e12])
+def test_a_call_without_a_time_joins_nothing_and_takes_nothing_with_it(at):
     journal = Journal()
 
-    *_, last = journal.take(opened(call(1)), opened(call(2, rang_at=at)))
+    opens = journal.take(opened(call(1)), opened(call(2, rang_at=at)), opened(call(3, rang_at=at)))
 
-    assert told(last) == ["fact-2"]
+    assert [told(one) for one in opens] == [["fact-1"], ["fact-2"], ["fact-3"]]
 
 
 @pytest.mark.parametrize(
