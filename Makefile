@@ -157,6 +157,7 @@ docs: setup  ## write what is generated: schemas, AsyncAPI, the dashboard, docs/
 	$(BIN)/python -m missedcall_classifier.reference > docs/rules.md
 	$(BIN)/python -m missedcall_common.runtime.reference > docs/log.md
 	PYTHONPATH=tests $(BIN)/python -m support.rows_page > docs/rows.md
+	$(BIN)/python tools/rights.py
 	$(BIN)/python tools/dashboard.py > helm/missedcall/files/dashboards/missedcall.json
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header

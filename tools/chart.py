@@ -1,4 +1,4 @@
-"""What is generated in the chart: README.md, values.schema.json, files/topics.json.
+"""What is generated in the chart: README.md, values.schema.json, files/topics.json and rights.json.
 
     .venv/bin/python tools/chart.py
 
@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import yaml
 
 from missedcall_classifier.stream.settings import ClassifierSettings
 from missedcall_collector.service_settings import CollectorSettings
+from missedcall_common.kafka.rights import RIGHTS
 from missedcall_common.runtime.settings import PREFIX, variables
 from missedcall_notifier.stream.settings import ServiceSettings
 from missedcall_schemas.topics import TOPICS
@@ -199,7 +201,7 @@ def readme(found: list[Value]) -> str:
 
 
 def topics() -> str:
-    """Return what KafkaTopic and KafkaUser objects are made of."""
+    """Return what KafkaTopic objects are made of."""
     return (
         json.dumps(
             [
@@ -208,8 +210,6 @@ def topics() -> str:
                     "partitions": topic.partitions,
                     "byPartition": topic.partitions == TOPICS["sip-transactions"].partitions,
                     "config": topic.kafka_config(),
-                    "reads": sorted(topic.readers),
-                    "writes": sorted(topic.writers),
                 }
                 for topic in TOPICS.values()
                 if topic.status == "used"
@@ -220,6 +220,15 @@ def topics() -> str:
     )
 
 
+def rights() -> str:
+    """Return what KafkaUser objects are made of."""
+    found = {
+        program: [msgspec.structs.asdict(right) for right in RIGHTS[program]]
+        for program in ("collector", "classifier", "notifier", "test", "scale")
+    }
+    return json.dumps(found, indent=1) + "\n"
+
+
 def generated() -> dict[Path, str]:
     """Return every file of the chart that is made, with what has to be in it."""
     found = list(values((CHART / "values.yaml").read_text(encoding="utf-8")))
@@ -227,6 +236,7 @@ def generated() -> dict[Path, str]:
         CHART / "README.md": readme(found),
         CHART / "values.schema.json": json.dumps(schema(found), indent=1, ensure_ascii=False) + "\n",
         CHART / "files/topics.json": topics(),
+        CHART / "files/rights.json": rights(),
     }
 
 

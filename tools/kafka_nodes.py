@@ -91,11 +91,12 @@ ssl.truststore.type=PEM
 ssl.truststore.location={folder}/ca.pem
 listener.name.ssl.ssl.client.auth=required
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
-allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS;User:{user}
+allow.everyone.if.no.acl.found=false
+ssl.principal.mapping.rules=RULE:^.*$/{user}/
 """
 """Besides the plain listener: one with a login over TLS, one that asks for a certificate. Who comes over the plain
-one may do everything; the others too, but for what has an ACL."""
+one, as `USER`, or with our certificate may do everything; others only what an ACL allows."""
 
 MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
 USER = "missedcall"
@@ -182,6 +183,7 @@ class Cluster:
                     tls=secured["tls"][node - 1],
                     folder=folder,
                     module=MODULE,
+                    user=USER,
                 )
             (folder / f"node-{node}.properties").write_text(text)
         described = {"ports": brokers, "quick": quick, "secure": secured}

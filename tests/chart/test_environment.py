@@ -54,6 +54,9 @@ def test_the_services_take_their_environment(case, users):
             }
             settings = load_notifier(without_people)
             assert name == f"notifier-{settings.channel}"
+        elif name.startswith("scale-"):
+            settings, _ = load_classifier(found)
+            assert settings.application == environments(case)["classifier"]["MISSEDCALL_APPLICATION"]
         else:
             assert name in ("topics", "test")
             settings = from_environment(KafkaSettings, found, KAFKA)

@@ -57,6 +57,7 @@ SHELLS = frozenset(
         "missedcall_common.runtime.telemetry",
         "missedcall_common.runtime.tracing",
         "missedcall_classifier.__main__",
+        "missedcall_classifier.scale_partitions",
         "missedcall_classifier.stream.app",
         "missedcall_classifier.stream.audit_topics",
         "missedcall_classifier.stream.eos",

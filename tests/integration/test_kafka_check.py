@@ -3,11 +3,11 @@
 import uuid
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 from support import kafka_log
+from support.kafka_rights import Place, cases
 
 from missedcall_common.kafka.__main__ import main as create_topics
+from missedcall_common.kafka.plan import Found
 from missedcall_common.kafka.settings import PREFIX, KafkaSettings
 from missedcall_common.runtime.settings import from_environment
 from missedcall_embedded.cli import main
@@ -114,38 +114,35 @@ def test_who_is_refused_is_told_why(kafka, environment, how, changes, words, tmp
     assert {f.state for f in found[found.index(failed) + 1 :]} == {State.UNTESTED}
 
 
-def test_rights_that_the_brokers_do_not_grant_are_named(kafka, environment):
-    assert create_topics([], environment) == 0
-    name = f"{environment['MISSEDCALL_KAFKA_PREFIX']}missed-calls"
-    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    allowed = {"principal": "User:missedcall", "host": "*", "permission_type": ACLPermissionType.ALLOW}
-    describe = [ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS]
-    pattern = ResourcePattern(ResourceType.TOPIC, name)
-    admin.create_acls([ACL(operation=right, resource_pattern=pattern, **allowed) for right in describe])
-    admin.close()
-    secured = environment | kafka_log.secured(kafka, "SCRAM-SHA-256")
-    settings = from_environment(KafkaSettings, secured, PREFIX)
-
-    found = list(check_kafka(settings))
+def test_rights_that_the_brokers_do_not_grant_are_named(kafka):
+    place = Place(kafka)
+    (case,) = [case for case in cases() if case[0] == "notifier" and case.right.name == "missed-calls"]
+    with place.without(case):
+        found = list(check_kafka(place.kafka_of("notifier")))
+    complete = list(check_kafka(place.kafka_of("notifier")))
+    place.close()
 
     [failed] = [f for f in found if f.state is State.FAILS]
+    name = kafka_log.topic(place.environment, "missed-calls")
     assert (failed.step, failed.words) == ("rights", f"this user may not read {name}")
+    assert {f.state for f in complete} == {State.OK}
+
+
+def settings_of(**may):
+    settings = KafkaSettings(bootstrap=("x:1",), prefix="x.", channels=("smtp",))
+    return settings, {f"x.{name.replace('_', '-')}": Found(6, {}, rights) for name, rights in may.items()}
 
 
 def test_rights_that_are_lacking_are_named():
-    may = {
-        "x.missed-calls": frozenset({"WRITE"}),
-        "x.dead-letters": frozenset({"WRITE"}),
-        "x.other": frozenset(),
-    }
+    write = frozenset({"WRITE"})
 
-    [found] = _rights(may)
+    [found] = _rights(*settings_of(missed_calls=write, dead_letters=write, call_state=frozenset()))
 
     assert found.state is State.FAILS
     assert found.words == "this user may not read x.missed-calls"
 
 
 def test_rights_that_no_broker_tells_are_not_tested():
-    [found] = _rights({"missed-calls": None})
+    [found] = _rights(*settings_of(missed_calls=None))
 
     assert found.state is State.UNTESTED

@@ -1,125 +1,124 @@
-"""The rights of the chart's KafkaUser objects suffice: one component at a time has them and no others."""
+"""The rights in docs/rights.md suffice, each of them is needed, and who lacks one is told which."""
 
 import asyncio
 import sys
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
-from kafka.admin import ACLResourcePatternType as Pattern
-from support import chart, kafka_log
+from support import kafka_rights
 from support.classifier_process import ClassifierProcess
 from support.collector_process import CollectorProcess
+from support.command import missedcall
+from support.kafka_rights import Place, cases
+from support.notifier_process import NotifierProcess, webhook
+from support.webhook_sink import WebhookSink
 
-from missedcall_common.kafka.plan import plan
-from missedcall_common.kafka.settings import PREFIX, KafkaSettings
-from missedcall_common.runtime.settings import from_environment
+from missedcall_common.kafka.rights import RIGHTS, lacking
 
 pytestmark = [pytest.mark.kafka]
 
 CALLEE = "sip:missedcall-test@missedcall.invalid"
-KINDS = {
-    "topic": ResourceType.TOPIC,
-    "group": ResourceType.GROUP,
-    "transactionalId": ResourceType.TRANSACTIONAL_ID,
-}
-RIGHTS = {
-    "Read": ACLOperation.READ,
-    "Write": ACLOperation.WRITE,
-    "Describe": ACLOperation.DESCRIBE,
-    "DescribeConfigs": ACLOperation.DESCRIBE_CONFIGS,
-}
+NOT_ALLOWED = "AuthorizationFailed|may not|does not know how|is not deleted|not in transaction"
+"""Of the last the client says no more; nobody comes so far who looks at his rights before."""
 
 
-def allow(principal, kind, name, right, pattern=Pattern.LITERAL):
-    return ACL(
-        principal=f"User:{principal}",
-        host="*",
-        operation=right,
-        permission_type=ACLPermissionType.ALLOW,
-        resource_pattern=ResourcePattern(kind, name, pattern),
-    )
+@pytest.fixture(scope="module")
+def place(kafka):
+    found = Place(kafka)
+    kafka_rights.prepare(found)
+    yield found
+    found.close()
 
 
-def rights(environment, component):
-    """Return the rights of a component, and one of nobody on everything of ours: what has none is open to all."""
-    prefix, application = environment["MISSEDCALL_KAFKA_PREFIX"], environment["MISSEDCALL_APPLICATION"]
-    values = chart.changed(
-        "keda-strimzi", kafka__prefix=prefix, kafka__partitions=2, classifier__application=application
-    )
-    values["classifier"]["autoscaling"] = {"type": "none"}
-    values["classifier"]["replicas"] = 1
-    (user,) = [
-        each
-        for each in chart.render(values)
-        if each["kind"] == "KafkaUser" and each["metadata"]["name"] == f"mc-missedcall-{component}"
-    ]
-    kafka = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    for topic in plan(from_environment(KafkaSettings, kafka, PREFIX)):
-        yield allow("nobody", ResourceType.TOPIC, topic.name, ACLOperation.READ)
-    yield allow("nobody", ResourceType.GROUP, application, ACLOperation.READ)
-    yield allow(
-        "nobody", ResourceType.TRANSACTIONAL_ID, f"{application}-", ACLOperation.WRITE, Pattern.PREFIXED
-    )
-    for acl in user["spec"]["authorization"]["acls"]:
-        resource = acl["resource"]
-        pattern = Pattern.PREFIXED if resource["patternType"] == "prefix" else Pattern.LITERAL
-        for right in acl["operations"]:
-            yield allow("missedcall", KINDS[resource["type"]], resource["name"], RIGHTS[right], pattern)
+@pytest.fixture
+def fresh(kafka):
+    found = Place(kafka)
+    yield found
+    found.close()
 
 
-async def trial(environment, port):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "ignore", "-m", "missedcall_collector.trial"),
-        *("--to", f"tcp://127.0.0.1:{port}", "--callee", CALLEE, "--timeout", "60"),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+@pytest.fixture
+def heedless(monkeypatch):
+    """Let programs not look at their rights: what they lack shows when it is needed."""
+    for name, module in sys.modules.items():
+        if name.startswith("missedcall_") and getattr(module, "lacking", None) is lacking:
+            monkeypatch.setattr(module, "lacking", lambda *_: iter(()))
 
 
-@pytest.mark.parametrize("component", ["collector", "classifier", "test"])
-def test_a_component_works_with_its_rights_alone(kafka, component):
-    environment = kafka_log.environment(kafka, 2)
-    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    admin.create_acls(list(rights(environment, component)))
-    admin.close()
-    bound = environment | kafka_log.secured(kafka, "SCRAM-SHA-256")
+@pytest.mark.parametrize("program", RIGHTS)
+def test_a_program_works_with_its_rights_alone(place, program, monkeypatch):
+    kafka_rights.USES[program](place, monkeypatch)
 
-    def of(name):
-        mine = bound if name == component else environment
-        if name == "classifier":
-            return mine
-        return {key: value for key, value in mine.items() if key.startswith(PREFIX)}
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+@pytest.mark.usefixtures("heedless")
+# Clients that could not start leave their connections to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_without_one_of_its_rights_a_program_does_not_work_and_sees_which_it_is(place, case, monkeypatch):
+    with place.without(case):
+        with pytest.raises(Exception, match=NOT_ALLOWED):
+            kafka_rights.USES[case.program](place, monkeypatch)
+        assert (case.right.kind != "topic") or place.named_as_lacking(case)
+
+
+def test_the_services_work_together_each_as_a_user_of_its_own(fresh, tmp_path):
+    place = fresh
 
     async def scenario():
-        async with CollectorProcess(of("collector")) as collector, ClassifierProcess(of("classifier")):
-            return await trial(of("test"), (await collector.ports())["tcp"])
+        async with (
+            WebhookSink() as sink,
+            CollectorProcess(place.of("collector")) as collector,
+            ClassifierProcess(place.of("classifier")) as classifier,
+            NotifierProcess(place.of("notifier") | webhook(sink.port, tmp_path)) as notifier,
+        ):
+            port = (await collector.ports())["tcp"]
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-W", "ignore", "-m", "missedcall_collector.trial"),
+                *("--to", f"tcp://127.0.0.1:{port}", "--callee", CALLEE, "--timeout", "60"),
+                env=place.of("test"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            tried = await process.communicate()
+            await notifier.until(
+                lambda: any(
+                    event["counts"].get("notices.sent") for event in notifier.named("counters.reported")
+                )
+            )
+            audited = await asyncio.to_thread(
+                missedcall, "audit", env={"PYTHONWARNINGS": "", **place.of("audit")}
+            )
+            for process in (collector, classifier, notifier):
+                assert await process.terminate() == 0
+            return tried, audited, len(sink.calls)
 
-    status, out, err = asyncio.run(scenario())
+    (out, err), audited, told = asyncio.run(scenario())
 
-    assert (status, err) == (0, "")
-    assert "missed, and its fact is there" in out
+    assert (b"missed, and its fact is there" in out, err, told) == (True, b"", 1)
+    assert (audited.returncode, audited.stderr) == (0, "")
 
 
-def test_without_a_right_it_does_not_work(kafka):
-    environment = kafka_log.environment(kafka, 2)
-    hidden = f"{environment['MISSEDCALL_KAFKA_PREFIX']}missed-calls"
-    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    given = rights(environment, "test")
-    admin.create_acls(
-        [
-            each
-            for each in given
-            if (each.principal, each.resource_pattern.resource_name) != ("User:missedcall", hidden)
-        ]
+@pytest.mark.parametrize(
+    ("program", "kind", "said"),
+    [
+        ("classifier", "group", "app: this user may not Read: grant it, see docs/rights.md"),
+        ("classifier", "transactionalId", "Kafka does not allow it: see docs/rights.md"),
+        ("classifier", "topic", "sip-transactions: this user may not Read: grant it, see docs/rights.md"),
+        ("notifier", "group", "are read as group"),
+        ("notifier", "transactionalId", "cannot be taken over by"),
+        ("notifier", "topic", "missed-calls: this user may not Read: grant it, see docs/rights.md"),
+    ],
+)
+def test_a_service_without_a_right_says_which(fresh, tmp_path, program, kind, said):
+    case = next(case for case in cases() if (case.program, case.right.kind) == (program, kind))
+    process = (
+        ClassifierProcess(fresh.of(program))
+        if program == "classifier"
+        else NotifierProcess(fresh.of(program) | webhook(1, tmp_path))
     )
-    admin.close()
-    bound = {key: value for key, value in environment.items() if key.startswith(PREFIX)}
 
-    status, _, err = asyncio.run(trial(bound | kafka_log.secured(kafka, "SCRAM-SHA-256"), 1))
+    async def scenario():
+        async with process:
+            await process.until(lambda: any(said in str(event) for event in process.events))
 
-    assert status == 1
-    assert hidden in err
+    with fresh.without(case, wholly=True):
+        asyncio.run(scenario())

@@ -46,7 +46,7 @@ def topics_of(environment):
         names = [name for name in admin.list_topics() if name.startswith(prefix)]
         return {
             name.removeprefix(prefix): (found.partitions, found.config.get(LIMIT))
-            for name, found in Topics(admin).find(names).items()
+            for name, found in Topics(admin).find_with_settings(names).items()
         }
     finally:
         admin.close()

@@ -37,7 +37,7 @@ def test_topics_are_created_once_as_the_release_says(environment, capsys):
     )
     wanted = plan(settings)
     with connected(settings, "test") as topics:
-        found = topics.find(topic.name for topic in wanted)
+        found = topics.find_with_settings(topic.name for topic in wanted)
 
     assert {name: topic.partitions for name, topic in found.items()} == {
         topic.name: topic.partitions for topic in wanted

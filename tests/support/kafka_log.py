@@ -27,7 +27,7 @@ def environment(kafka, partitions, **more):
     return {**found, "MISSEDCALL_APPLICATION": f"{prefix}app", "MISSEDCALL_SESSION_S": "6", **more}
 
 
-def secured(kafka, how):
+def secured(kafka, how, user=USER):
     """Return the variables for a connection by `tls`, with our certificate, or a mechanism of SASL over TLS."""
     secure = kafka.secure
     found = {"MISSEDCALL_KAFKA_TLS": "true", "MISSEDCALL_KAFKA_TLS_CA_FILE": str(secure.ca_file)}
@@ -40,7 +40,7 @@ def secured(kafka, how):
     return found | {
         "MISSEDCALL_KAFKA_BOOTSTRAP": secure.sasl,
         "MISSEDCALL_KAFKA_SASL_MECHANISM": how,
-        "MISSEDCALL_KAFKA_SASL_USERNAME": USER,
+        "MISSEDCALL_KAFKA_SASL_USERNAME": user,
         "MISSEDCALL_KAFKA_SASL_PASSWORD_FILE": str(secure.password_file),
     }
 

@@ -92,6 +92,21 @@ app.kubernetes.io/component: {{ . }}
 {{- printf "%s%s%s" .root.Values.kafka.prefix .topic (ternary (printf ".g%d" $generation) "" (gt $generation 1)) -}}
 {{- end -}}
 
+{{/* How the log is cut now, as JSON: generation and partitions. */}}
+{{- define "missedcall.cut" -}}
+{{- $kafka := .Values.kafka -}}
+{{- $cut := ternary $kafka.cut (dict "generation" $kafka.generation "partitions" $kafka.partitions) (gt (int $kafka.cut.generation) 0) -}}
+{{- dict "generation" (int $cut.generation) "partitions" (int $cut.partitions) | toJson -}}
+{{- end -}}
+
+{{/* Behind names that are of a cut: ".g2" once the log was cut anew. */}}
+{{- define "missedcall.cutSuffix" -}}
+{{- $cut := include "missedcall.cut" . | fromJson -}}
+{{- if gt (int $cut.generation) (int .Values.kafka.generation) -}}
+{{- printf ".g%d" (int $cut.generation) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Who a component is to Kafka, as JSON: username and secret. (dict "root" $ "component" "collector" "auth" ...) */}}
 {{- define "missedcall.login" -}}
 {{- $user := dict "username" .root.Values.kafka.auth.username "secret" .root.Values.kafka.auth.secret -}}
@@ -330,9 +345,19 @@ readinessProbe:
 {{- if and (eq $c.kind "DaemonSet") (ne $c.autoscaling.type "none") -}}
 {{- fail "collector.autoscaling has no meaning for a DaemonSet: expected none" -}}
 {{- end -}}
+{{- $cut := include "missedcall.cut" . | fromJson -}}
+{{- if and (gt (int .Values.kafka.cut.generation) 0) (or (le (int $cut.generation) (int .Values.kafka.generation)) (le (int $cut.partitions) (int .Values.kafka.partitions))) -}}
+{{- fail "kafka.cut: expected generation and partitions as scale-partitions printed them, beyond those of the installation" -}}
+{{- end -}}
+{{- if and .Values.scalePartitions.enabled (eq .Values.scalePartitions.step "ensure") (le (int .Values.scalePartitions.to) (int .Values.kafka.partitions)) -}}
+{{- fail (printf "scalePartitions.to = %d: expected a multiple of the partitions that there are" (int .Values.scalePartitions.to)) -}}
+{{- end -}}
+{{- if and .Values.scalePartitions.enabled (not .Values.classifier.enabled) -}}
+{{- fail "scalePartitions needs the classifier, whose image and settings it has" -}}
+{{- end -}}
 {{- $most := ternary (int .Values.classifier.replicas) (int .Values.classifier.autoscaling.maxReplicas) (eq .Values.classifier.autoscaling.type "none") -}}
-{{- if and .Values.classifier.enabled (gt $most (int .Values.kafka.partitions)) -}}
-{{- fail (printf "%d classifiers for %d partitions: expected no more workers than kafka.partitions" $most (int .Values.kafka.partitions)) -}}
+{{- if and .Values.classifier.enabled (gt $most (int $cut.partitions)) -}}
+{{- fail (printf "%d classifiers for %d partitions: expected no more workers than partitions" $most (int $cut.partitions)) -}}
 {{- end -}}
 {{- if and .Values.classifier.users (hasKey .Values.classifier.files "MISSEDCALL_DECIDE_USERS_FILE") -}}
 {{- fail "classifier.users and classifier.files.MISSEDCALL_DECIDE_USERS_FILE are both set: expected one of them" -}}
@@ -357,7 +382,7 @@ readinessProbe:
 {{- $found := lookup "v1" "ConfigMap" .Release.Namespace (printf "%s-layout" (include "missedcall.fullname" .)) -}}
 {{- with (dig "data" nil (default dict $found)) -}}
 {{- if and (eq .prefix $.Values.kafka.prefix) (eq .generation ($.Values.kafka.generation | int | toString)) (ne .partitions ($.Values.kafka.partitions | int | toString)) -}}
-{{- fail (printf "kafka.partitions = %d, but generation %s has %s: the count decides which partition a call belongs to and is never changed. Set kafka.partitions: %s, or see docs/kubernetes.md#another-partition-count" (int $.Values.kafka.partitions) .generation .partitions .partitions) -}}
+{{- fail (printf "kafka.partitions = %d, but generation %s has %s: the count decides which partition a call belongs to and is never changed. Set kafka.partitions: %s, or for more see docs/kubernetes.md#another-partition-count" (int $.Values.kafka.partitions) .generation .partitions .partitions) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -13,6 +13,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.partitioning import look
 from missedcall_common.kafka.plan import name_of, plan, refusals
+from missedcall_common.kafka.rights import lacking
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_common.runtime.settings import SettingsError
@@ -20,7 +21,7 @@ from missedcall_common.runtime.telemetry import Telemetry, TelemetryError
 
 from .stream.app import make_app
 from .stream.eos import EosWorker
-from .stream.settings import ClassifierSettings, load
+from .stream.settings import ClassifierSettings, group_of, load
 
 OURS = ("sip-transactions", "call-state", "missed-calls", "call-verdicts", "dead-letters")
 """Topics that are read or written here; of others nobody has to let us know."""
@@ -70,13 +71,16 @@ def main() -> int:
 
 
 def check_topics(settings: ClassifierSettings, cut: Cut) -> None:
-    """Raise KafkaUnusableError unless every topic of ours is there with our partition count."""
+    """Raise KafkaUnusableError unless every topic of ours is there with our partition count, and ours to use."""
     ours = {name_of(topic, settings.kafka, cut) for topic in OURS}
     wanted = [topic for topic in plan(settings.kafka, cut) if topic.name in ours]
     with connected(settings.kafka, settings.application) as topics:
-        found = topics.find(topic.name for topic in wanted)
-    for sentence in refusals(wanted, found):
-        raise KafkaUnusableError(sentence)
+        found = topics.find([*ours, name_of("partitioning", settings.kafka)])
+        group = group_of(settings, cut)
+        if not topics.may_join(group):  # Faust would wait for ever, and say nothing
+            raise KafkaUnusableError(f"group {group}: this user may not Read: grant it, see docs/rights.md")
+    if problems := [*map(str, lacking("classifier", settings.kafka, found, cut)), *refusals(wanted, found)]:
+        raise KafkaUnusableError("; ".join(problems))
     for topic in wanted:
         if topic.name not in found:
             raise KafkaUnusableError(

@@ -37,6 +37,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.cut import first_cut
 from missedcall_common.kafka.partitioning import Looked, look
 from missedcall_common.kafka.plan import name_of, plan, refusals
+from missedcall_common.kafka.rights import lacking
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, emit
@@ -85,6 +86,10 @@ class PartitionsChangedError(KafkaUnusableError):
 
 class TopicMissingError(KafkaUnusableError):
     """There is no such topic yet."""
+
+
+class RightMissingError(KafkaUnusableError):
+    """Brokers do not let us do what we have to."""
 
 
 class PausedError(KafkaUnusableError):
@@ -243,7 +248,7 @@ class Publisher:
             except PausedError:
                 self._connect_at = time.monotonic() + PAUSED_S
                 self._say_paused()
-            except TopicMissingError as error:
+            except (TopicMissingError, RightMissingError) as error:
                 self._say_lost(str(error))
             except (KafkaUnusableError, KafkaError) as error:
                 self._say_lost("the brokers cannot be reached", error)
@@ -290,7 +295,9 @@ class Publisher:
             raise PausedError("scale-partitions holds the log")
         topic = name_of("sip-transactions", self._settings, cut)
         with connected(self._settings, self._client_id) as topics:
-            found = topics.find([topic])
+            found = topics.find([topic, name_of("partitioning", self._settings)])
+            if problems := list(map(str, lacking("collector", self._settings, found, cut))):
+                raise RightMissingError("; ".join(problems))
             for sentence in refusals(plan(self._settings, cut), found):
                 raise PartitionsChangedError(sentence)
             if topic not in found:

@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         )
         print(f"sent one call to {given.callee} by {given.to}", flush=True)  # noqa: T201
         return _wait(consumer, settings, call_id, given.timeout)
+    except KafkaError as error:
+        sys.stderr.write(f"Kafka: {error}\n")
+        return 1
     except OSError as error:
         sys.stderr.write(f"{given.to}: {error.strerror or error}\n")
         return 1

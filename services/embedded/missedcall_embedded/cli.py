@@ -15,6 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from missedcall_classifier.scale_partitions import DESCRIPTION, EPILOG, takes_step
+
 from .target import target
 
 INTERRUPTED = 130
@@ -58,18 +60,6 @@ The last line is for programs:
   dead=3 redriven=3
 
 exit status: 0 done; 2 it cannot be done, standard error tells why"""
-
-
-SCALE = """\
-Cuts sip-transactions and call-state into more partitions. The services go on: collectors hold what they receive
-for some seconds, classifiers begin anew by themselves, subscribers notice nothing. See docs/scaling.md.
-
-Give it the environment of the classifier: MISSEDCALL_KAFKA_* and MISSEDCALL_APPLICATION. They stay as they are,
-MISSEDCALL_KAFKA_PARTITIONS too: how the log is cut now is kept on the topic `partitioning`."""
-SCALE_EPILOG = """\
-It may be killed at any moment: --resume or --abort take over from there, until one has, collectors hold back.
-
-exit status: 0 done, or nothing is in the way; 1 refused, nothing was changed; 2 not brought to its end"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -245,22 +235,12 @@ def _parser() -> argparse.ArgumentParser:
     scale = commands.add_parser(
         "scale-partitions",
         help="more partitions for the log on Kafka, while the services work",
-        description=SCALE,
-        epilog=SCALE_EPILOG,
+        description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    scale.add_argument("--to", type=int, metavar="N", help="how many: a multiple of what there are")
-    scale.add_argument("--bootstrap", metavar="HOST:PORT,...", help="as of audit")
-    step = scale.add_mutually_exclusive_group()
-    for name, text in (
-        ("plan", "look and say, change nothing (default)"),
-        ("execute", "do it"),
-        ("resume", "bring to its end what an earlier one has begun"),
-        ("abort", "go on with the partitions that there were"),
-    ):
-        step.add_argument(f"--{name}", dest="step", action="store_const", const=name, help=text)
-    scale.set_defaults(step="plan")
+    takes_step(scale)
 
     commands.add_parser(
         "demo",

@@ -24,6 +24,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.partitioning import look
 from missedcall_common.kafka.plan import name_of, plan, refusals
+from missedcall_common.kafka.rights import lacking
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.kafka.topics import CONNECT_MS, connected
 from missedcall_common.placing import heirs
@@ -162,8 +163,10 @@ def _there(settings: KafkaSettings, cuts: Sequence[Cut]) -> Sequence[Cut]:
     """
     names = {name_of("sip-transactions", settings, cut) for cut in cuts} | {name_of("missed-calls", settings)}
     with connected(settings, "missedcall-audit") as topics:
-        found = topics.find(names)
+        found = topics.find([*names, name_of("partitioning", settings)])
     for cut in cuts:
+        if problems := list(map(str, lacking("audit", settings, found, cut))):
+            raise KafkaUnusableError("; ".join(problems))
         for sentence in refusals([topic for topic in plan(settings, cut) if topic.name in names], found):
             raise KafkaUnusableError(sentence)
     for name in (name_of("missed-calls", settings), name_of("sip-transactions", settings, cuts[-1])):

@@ -158,5 +158,7 @@ class EosWorker(faust.Worker):
 
 def crash(error: BaseException) -> NoReturn:
     """End the process at once: no handler may still write anything."""
-    emit(Event.SERVICE_FAILED, error, detail="the open transaction is given up; a restart resumes")
+    refused = "AuthorizationFailed" in type(error).__name__
+    detail = "Kafka does not allow it: see docs/rights.md" if refused else "a restart resumes"
+    emit(Event.SERVICE_FAILED, error, detail=f"the open transaction is given up; {detail}")
     os._exit(CRASHED)

@@ -11,11 +11,10 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from missedcall_classifier.policy import Policy
@@ -113,11 +112,13 @@ class KafkaPartitions(Partitions):
         """Write a batch without messages where all collectors have been silent for long; call each second."""
         quiet = self._silence.quiet({number: unit.heard for number, unit in self.units.items()})
         if quiet:
-            with suppress(
-                KafkaError, TimeoutError
-            ):  # Kafka is away: nothing was seen, and that is no silence
+            try:
                 async with asyncio.timeout(UNBROKEN_S):
                     await self._let_time_go_on(quiet)
+            except TopicAuthorizationFailedError as error:  # it will not pass, and calls would never end
+                crash(error)
+            except (KafkaError, TimeoutError):  # Kafka is away: nothing was seen, and that is no silence
+                return
 
     async def _let_time_go_on(self, quiet: list[int]) -> None:
         source = self._names["sip-transactions"]

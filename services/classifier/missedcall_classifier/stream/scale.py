@@ -26,6 +26,7 @@ from kafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFencedError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 from msgspec import Struct
@@ -35,6 +36,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.cut import KEY, Cut, Partitioning, encode
 from missedcall_common.kafka.partitioning import PartitioningTopic
 from missedcall_common.kafka.plan import OF_CUT, Wanted, name_of, plan
+from missedcall_common.kafka.rights import lacking
 from missedcall_common.kafka.topics import CONNECT_MS, Topics
 from missedcall_schemas.codec import CodecError, decode_batch, encode_batch
 from missedcall_schemas.records import CaptureBatch
@@ -151,10 +153,18 @@ class Scaling:
     # -- the verbs -----------------------------------------------------------------------------------
 
     def plan(self, to: int) -> Plan:
-        """Look what there is; nothing is changed."""
+        """Look what there is; nothing is changed.
+
+        Raises:
+            RefusedError: a right is missing to look.
+            KafkaUnusableError: the cluster does not answer, or refuses.
+        """
         there = self._partitioning.look().partitioning
         cut = there.cut
         source, state = self._names(cut)
+        found = Topics(self._admin).find([source, state, name_of("partitioning", self._kafka)])
+        if problems := list(map(str, lacking("scale", self._kafka, found, cut))):
+            raise RefusedError("; ".join(problems))
         refusals = [*self._wrong_count(cut.partitions, to), *self._unfinished(there)]
         refusals += self._unhealthy([source, state])
         log = [TopicPartition(source, number) for number in range(cut.partitions)]
@@ -222,6 +232,23 @@ class Scaling:
             raise RefusedError("it is being aborted: --abort brings that to its end")
         return self._go_on(there)
 
+    def ensure(self, to: int) -> Partitioning:
+        """Have so many: begin, or go on with what was begun, or do nothing. For whoever is started again.
+
+        Raises:
+            RefusedError: another count was begun; or as of `execute`, of `resume`.
+            KafkaUnusableError: as of `execute`.
+        """
+        there = self._partitioning.look().partitioning
+        if there.next is not None and there.next.partitions == to:
+            return self.resume()
+        if there.next is None and there.cut.partitions == to:
+            self._done(
+                "running", f"{to} partitions, generation {there.cut.generation}: nothing is to be done"
+            )
+            return there
+        return self.execute(to)
+
     def abort(self) -> Partitioning:
         """Go on with the partitions that there were.
 
@@ -238,7 +265,7 @@ class Scaling:
             there = self._record(there, phase="aborting")
             self._unseal(there)
         there = self._record(there, phase="running", next=None, limit="")
-        self._admin.delete_topics(list(left), raise_errors=False)
+        self._delete(left)
         self._done("aborted", f"the log goes on in {there.cut.partitions} partitions")
         return there
 
@@ -261,11 +288,20 @@ class Scaling:
         self._begun(there, began)
         return there
 
+    def _delete(self, names: Iterable[str]) -> None:
+        answer = self._admin.delete_topics(list(names), raise_errors=False)
+        for topic in answer["topics"]:
+            if topic["error_code"] not in (0, UnknownTopicOrPartitionError.errno):
+                why = for_code(topic["error_code"]).__name__
+                self._done("left", f"topic {topic['name']} is not deleted, and never read: {why}")
+
     def _create(self, cut: Cut) -> None:
         wanted = self._wanted(cut)
         topics = Topics(self._admin)
         topics.create(wanted)
         found = topics.find(topic.name for topic in wanted)
+        if problems := list(map(str, lacking("scale", self._kafka, found, cut))):
+            raise KafkaUnusableError(f"{'; '.join(problems)}; then --resume or --abort")
         for topic in wanted:
             if topic.name not in found or found[topic.name].partitions != topic.partitions:
                 raise KafkaUnusableError(
@@ -361,9 +397,13 @@ class Scaling:
         producer = self._records
         with _fenced():
             producer.begin_transaction()
-            for heir, rows in heirs.items():
-                for key, row in rows.items():
-                    producer.send(topic, value=row, key=key.encode("utf-8", "surrogatepass"), partition=heir)
+            sent = [
+                producer.send(topic, value=row, key=key.encode("utf-8", "surrogatepass"), partition=heir)
+                for heir, rows in heirs.items()
+                for key, row in rows.items()
+            ]
+            for future in sent:
+                future.get(SILENCE_S)
             producer.commit_transaction()
 
     def _still_sealed(self, there: Partitioning, ends: dict[int, int]) -> None:
@@ -444,8 +484,8 @@ class Scaling:
         source, _ = self._names(there.cut)
         try:
             self._alter(source, str(SEALED), trying=True)
-        except KafkaError as error:
-            found.append(f"{LIMIT} of topic {source} cannot be set: {type(error).__name__}")
+        except (KafkaError, ValueError) as error:  # the client cannot see what there is to be set
+            found.append(f"{LIMIT} of topic {source} may not be set: {type(error).__name__}")
         return found
 
     def _sample(self, log: list[TopicPartition]) -> tuple[float, float, float]:
@@ -541,7 +581,10 @@ class Scaling:
         producer = self._records
         with _fenced():
             producer.begin_transaction()
-            producer.send(name_of("partitioning", self._kafka), value=encode(now), key=KEY, partition=0)
+            sent = producer.send(
+                name_of("partitioning", self._kafka), value=encode(now), key=KEY, partition=0
+            )
+            sent.get(SILENCE_S)  # the client waits for ever with the end of one that was refused a right
             producer.commit_transaction()
         self._until_known(now)
         self._done(f"is-{now.phase}", f"{now.cut.partitions} partitions, generation {now.cut.generation}")
@@ -563,7 +606,7 @@ class Scaling:
 
     def _limit(self, topic: str) -> str:
         """Return the operator's own limit of a topic, empty if there is none."""
-        found = Topics(self._admin).find([topic])
+        found = Topics(self._admin).find_with_settings([topic])
         return found[topic].config.get(LIMIT, "")
 
     def _set_limit(self, topic: str, value: str) -> None:

@@ -16,6 +16,7 @@ from .client import KafkaUnusableError
 from .cut import first_cut
 from .partitioning import look
 from .plan import differences, plan, refusals
+from .rights import lacking
 from .settings import PREFIX, KafkaSettings
 from .topics import connected
 
@@ -52,8 +53,11 @@ def _run(settings: KafkaSettings, *, checking: bool) -> int:
         )
     with connected(settings, "missedcall-topics") as topics:
         found = topics.find(topic.name for topic in wanted)
+        problems = [str(lack) for lack in lacking("topics", settings, found, cut)]
+        if not problems:
+            found = topics.find_with_settings(found)
         missing = [topic for topic in wanted if topic.name not in found]
-        problems = list(refusals(wanted, found))
+        problems += refusals(wanted, found)
         if not checking and not problems:
             topics.create(missing)
     for topic in missing:

@@ -38,7 +38,14 @@ class Found(Struct, frozen=True):
 
     partitions: int
     config: dict[str, str]
-    """What is set for this topic alone."""
+    """What is set for this topic alone, if that was asked for."""
+    may: frozenset[str] | None = None
+    """What this user may do with it (KIP-430): `READ`, `WRITE`, ...; None where brokers do not say."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this user may not even see it; then it may be there or not."""
+        return not self.partitions
 
 
 def plan(settings: KafkaSettings, cut: Cut | None = None) -> list[Wanted]:
@@ -66,7 +73,7 @@ def refusals(wanted: list[Wanted], found: Mapping[str, Found]) -> Iterator[str]:
     """Yield a sentence per topic that must not be used as it is."""
     for topic in wanted:
         there = found.get(topic.name)
-        if there is not None and there.partitions != topic.partitions:
+        if there is not None and not there.hidden and there.partitions != topic.partitions:
             yield (
                 f"topic {topic.name} has {there.partitions} partitions, expected {topic.partitions}: the count "
                 f"decides which partition a call belongs to and is never changed. Set MISSEDCALL_KAFKA_PARTITIONS="

@@ -9,7 +9,14 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+from msgspec.structs import replace
 
 from .client import KafkaUnusableError, connection
 from .plan import Found, Wanted
@@ -27,37 +34,57 @@ class Topics:
         self._admin = admin
 
     def find(self, names: Iterable[str]) -> dict[str, Found]:
-        """Return those of ``names`` that there are.
+        """Return those of ``names`` that there are, and those that this user may not see.
 
         Raises:
             KafkaUnusableError: the cluster does not answer, or refuses.
         """
         with said_simply():
             described = self._admin.describe_topics(sorted(names))
-            partitions = {
-                topic["name"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0
-            }
-            if not partitions:
-                return {}
-            asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
-            configs = self._admin.describe_configs(asked).get("topic", {})
-        return {
-            name: Found(
-                count, {key: entry["value"] for key, entry in configs.get(name, {}).items() if _own(entry)}
-            )
-            for name, count in partitions.items()
-        }
+        found = {}
+        for topic in described:
+            if topic["error_code"] == 0:
+                may = topic.get("authorized_operations")
+                found[topic["name"]] = Found(
+                    len(topic["partitions"]), {}, None if may is None else frozenset(may)
+                )
+            elif topic["error_code"] == TopicAuthorizationFailedError.errno:
+                found[topic["name"]] = Found(0, {}, frozenset())
+        return found
 
-    def operations(self, names: Iterable[str]) -> dict[str, frozenset[str] | None]:
-        """Return what this user may do with topics (KIP-430): `READ`, `WRITE`, ...; None where it is not said.
+    def find_with_settings(self, names: Iterable[str]) -> dict[str, Found]:
+        """Return the same with the settings of each.
 
         Raises:
-            KafkaUnusableError: the cluster does not answer, or refuses.
+            KafkaUnusableError: the cluster does not answer, or refuses, or does not let this user see settings.
         """
+        found = self.find(names)
+        seen = [name for name, topic in found.items() if not topic.hidden]
+        if not seen:
+            return found
         with said_simply():
-            described = self._admin.describe_topics(sorted(names))
-        said = {topic["name"]: topic.get("authorized_operations") for topic in described}
-        return {name: None if may is None else frozenset(may) for name, may in said.items()}
+            asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in seen]
+            configs = self._admin.describe_configs(asked, config_filter="all").get("topic", {})
+        for name in seen:
+            entries = configs.get(name)
+            if not entries:  # a topic has some in any case; the client passes over the refusal
+                raise KafkaUnusableError(
+                    f"topic {name}: this user may not DescribeConfigs: grant it, see docs/rights.md"
+                )
+            own = {key: entry["value"] for key, entry in entries.items() if _own(entry)}
+            found[name] = replace(found[name], config=own)
+        return found
+
+    def may_join(self, group: str) -> bool:
+        """Whether brokers let this user be of a consumer group; True where they do not say."""
+        try:
+            found = self._admin.describe_groups([group])[group]
+        except GroupAuthorizationFailedError:
+            return False
+        except KafkaError:  # its coordinator moves, or is new
+            return True
+        may = found.get("authorized_operations")
+        return "GroupAuthorizationFailed" not in str(found["error"]) and (not may or "READ" in may)
 
     def create(self, wanted: Iterable[Wanted]) -> None:
         """Create topics; one that another process creates at the same moment is created.

@@ -4,19 +4,20 @@ Rule 1: nothing is created and nothing is read but what brokers tell about thems
 Rule 2: rights are what brokers say that this user may do (KIP-430); brokers that do not say are believed.
 """
 
-import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from missedcall_common.kafka.client import KafkaUnusableError, tls_context
 from missedcall_common.kafka.partitioning import look
-from missedcall_common.kafka.plan import differences, plan, refusals
+from missedcall_common.kafka.plan import Found, differences, name_of, plan, refusals
+from missedcall_common.kafka.rights import lacking
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.settings import SettingsError
+from missedcall_notifier.people.log import DIRECTORY, PREFERENCES
 
 from .findings import Finding, State, untested
 
@@ -50,15 +51,7 @@ CAUSES: dict[str, Cause] = {cause.name: cause for cause in (
           "do they want TLS, a certificate (MISSEDCALL_KAFKA_TLS_CERT_FILE) or a login (_SASL_...)?"),
 )}
 
-NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r".*notify-journal-.*", ("READ", "WRITE")),
-    (r".*dead-letters.*",    ("WRITE",)),
-    (r".*notify-redrive.*",  ("READ",)),
-    (r".*missed-calls.*",    ("READ",)),
-)
 # fmt: on
-"""What the notifier does with a topic, by its name; the first row that matches counts, other topics are not its."""
-
 
 STEPS = ("brokers", "tls", "login", "topics", "rights")
 
@@ -74,7 +67,8 @@ def check_kafka(settings: KafkaSettings) -> Iterator[Finding]:
                 wanted = plan(settings, look(settings, "missedcall-check").partitioning.cut)
             with connected(settings, "missedcall-check") as topics:
                 found = topics.find(topic.name for topic in wanted)
-                may = topics.operations(found)
+                with suppress(KafkaUnusableError):  # nor how topics are set
+                    found = topics.find_with_settings(found)
         except SettingsError:
             cause = "settings"
         except KafkaUnusableError:
@@ -90,32 +84,31 @@ def check_kafka(settings: KafkaSettings) -> Iterator[Finding]:
     missing = [topic.name for topic in wanted if topic.name not in found]
     wrong = list(refusals(wanted, found))
     for name in missing:
-        words = f"{name} is missing, or this user may not describe it"
-        yield Finding(NAME, "topics", State.FAILS, words, CREATE)
+        yield Finding(NAME, "topics", State.FAILS, f"{name} is missing", CREATE)
     for text in wrong:
         words, _, todo = text.partition(": ")
         yield Finding(NAME, "topics", State.FAILS, words, todo)
     if not missing and not wrong:
         told = "; ".join(differences(wanted, found))
-        counts = sum(topic.partitions for topic in found.values())
-        words = f"{len(found)}, {counts} partitions" + (f"; differ from the release: {told}" if told else "")
+        seen = [topic for topic in found.values() if not topic.hidden]
+        words = f"{len(seen)}, {sum(topic.partitions for topic in seen)} partitions" + (
+            f"; differ from the release: {told}" if told else ""
+        )
         yield Finding(NAME, "topics", State.OK, words)
-    yield from _rights(may)
+    not_always = {name_of(topic, settings) for topic in (DIRECTORY, PREFERENCES)}
+    yield from _rights(settings, {name: topic for name, topic in found.items() if name not in not_always})
 
 
-def _rights(may: dict[str, frozenset[str] | None]) -> Iterator[Finding]:
-    if not may or None in may.values():
+def _rights(settings: KafkaSettings, found: Mapping[str, Found]) -> Iterator[Finding]:
+    if not found or any(topic.may is None for topic in found.values()):
         yield Finding(NAME, "rights", State.UNTESTED, "the brokers do not say what this user may do")
         return
-    lacking = []
-    for name, granted in sorted(may.items()):
-        needs = next((needs for pattern, needs in NEEDS if re.fullmatch(pattern, name)), ())
-        lacking += [(right, name) for right in needs if granted is not None and right not in granted]
-    for right, name in lacking:
-        words = f"this user may not {right.lower()} {name}"
-        todo = f"grant {right.title()} on it, if the notifier is this user"
+    lacks = list(lacking("notifier", settings, found))
+    for lack in lacks:
+        words = f"this user may not {lack.operation.lower()} {lack.topic}"
+        todo = f"grant {lack.operation} on it, if the notifier is this user: docs/rights.md"
         yield Finding(NAME, "rights", State.FAILS, words, todo)
-    if not lacking:
+    if not lacks:
         yield Finding(NAME, "rights", State.OK)
 
 

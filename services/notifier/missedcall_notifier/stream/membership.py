@@ -211,7 +211,8 @@ class Membership:
     def _say_lost(self, error: BaseException) -> None:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
-            emit(Event.KAFKA_LOST, error, detail="no facts are read")
+            place = self._place
+            emit(Event.KAFKA_LOST, error, detail=f"no facts of {place.topic} are read as group {place.group}")
 
     # -- called by the listener ----------------------------------------------------------------------
 

@@ -502,7 +502,10 @@ class KafkaPartitions:
                     taken: tuple[Writer, Rows] = await self._in_thread(partial(self._take_over, part.number))
                     part.writer, rows = taken
             except (KafkaError, KafkaUnusableError, OSError) as error:
-                self._say_lost(error, "a partition cannot be taken over")
+                self._say_lost(
+                    error,
+                    f"partition {part.number} cannot be taken over by {self._settings.group}-{part.number}",
+                )
                 await asyncio.sleep(RETRY_S)
             else:
                 self._say_reached()

@@ -49,7 +49,7 @@ def publish(settings: KafkaSettings, persons: Sequence[Person], *, keeps: float)
         gone = dict.fromkeys(sorted(held - by_key.keys()))
         _write(arguments, topic, {**gone, **changed})
     except KafkaError as error:
-        raise KafkaUnusableError(f"topic {topic}: {type(error).__name__}") from error
+        raise KafkaUnusableError(f"topic {topic}: {type(error).__name__}: {error}"[:500]) from error
     return len(changed), len(gone)
 
 

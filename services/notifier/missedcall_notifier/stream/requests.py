@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from missedcall_common.kafka.client import KafkaUnusableError
 from missedcall_common.runtime.events import Event, emit
@@ -66,6 +66,9 @@ class Requests:
                     metrics_enabled=False,
                 )
                 self._follow(consumer)
+            except TopicAuthorizationFailedError as error:
+                emit(Event.KAFKA_FAILED, error, detail=f"topic {self._topic} may not be read: docs/rights.md")
+                self._stopping.wait(RETRY_S)
             except (KafkaError, KafkaUnusableError, OSError, RuntimeError, ValueError):
                 self._stopping.wait(RETRY_S)  # the others say that Kafka is away
             finally:

@@ -15,6 +15,7 @@ from typing import Any
 
 from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.plan import name_of, plan, refusals
+from missedcall_common.kafka.rights import lacking
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
@@ -160,7 +161,7 @@ class Service:
             else:
                 if not missing:
                     return
-                why, detail = KafkaUnusableError(missing), f"{missing}: see python -m missedcall_common.kafka"
+                why, detail = KafkaUnusableError(missing), missing
             if not said:
                 said = True
                 emit(Event.KAFKA_LOST, why, detail=detail)
@@ -169,15 +170,24 @@ class Service:
                     await self._stopping.wait()
 
     def _missing(self) -> str:
-        """Return which topic is missing; "" if none is."""
+        """Return which topic is missing, or which right to one; "" if none is."""
         kafka = self._settings.kafka
         ours = OURS | ({DIRECTORY, PREFERENCES} if self._people is not None else set())
         wanted = [topic for topic in plan(kafka) if topic.topic in ours]
         with connected(kafka, f"missedcall-{self._settings.channel}") as topics:
             found = topics.find(topic.name for topic in wanted)
+        if problems := list(map(str, lacking("notifier", kafka, found))):
+            return "; ".join(problems)
         for sentence in refusals(wanted, found):
             raise TopicsRefusedError(sentence)
-        return next((f"topic {topic.name} is missing" for topic in wanted if topic.name not in found), "")
+        return next(
+            (
+                f"topic {topic.name} is missing: create it with `python -m missedcall_common.kafka`"
+                for topic in wanted
+                if topic.name not in found
+            ),
+            "",
+        )
 
     def _live(self) -> str:
         limit = HANGS_S + 2 * self._settings.notify.stop_s

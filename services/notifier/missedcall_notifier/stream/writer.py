@@ -100,9 +100,9 @@ class Writer:
                 self._producer.send(one.topic, one.value, key=one.key, partition=one.partition)
                 for one in records
             ]
+            for future in sent:  # the client waits for ever with the end of one that was refused a right
+                future.get(PATIENCE_MS / 1000)
             self._producer.commit_transaction()
-            for future in sent:
-                future.get(0)
         except KafkaError as error:
             if _fenced(error):
                 raise FencedError from error
