@@ -139,13 +139,13 @@ async def backlog(base: dict[str, str], args: argparse.Namespace) -> None:
             await until(lambda: len(receiver.at) > 0)
             began = time.time()
             sent: dict[str, float] = {}
-            fresh = asyncio.create_task(write_fresh(facts, args, count, sent))
+            enough = asyncio.Event()
+            fresh = asyncio.create_task(write_fresh(facts, args, count, sent, enough))
             await until(lambda: receiver.old_left == 0)
             drained_s = max(receiver.at[name] for name in names) - began
             await asyncio.sleep(args.after_s)
-            fresh.cancel()
-            with suppress(asyncio.CancelledError):
-                await fresh
+            enough.set()
+            await fresh
             await until(lambda: all(name in receiver.at for name in sent))
             await asyncio.to_thread(facts.close)
         ended = began + drained_s
@@ -171,10 +171,12 @@ def cpu_quiet() -> tuple[str, ...]:
     return (sys.executable, "-W", "ignore", "-m", "missedcall_notifier")
 
 
-async def write_fresh(facts: Facts, args: argparse.Namespace, first: int, sent: dict[str, float]) -> None:
+async def write_fresh(
+    facts: Facts, args: argparse.Namespace, first: int, sent: dict[str, float], enough: asyncio.Event
+) -> None:
     """Write fresh facts at their rate, and note when Kafka was given each."""
     began, number = time.time(), 0
-    while True:
+    while not enough.is_set():
         due = int((time.time() - began) * args.fresh_per_s)
         if due > number:
             batch = [fresh_fact(first + n) for n in range(number, due)]

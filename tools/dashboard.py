@@ -93,6 +93,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Journal", "ops", rates(
             "missedcall_transactions_total", "missedcall_transactions_failed_total", "missedcall_taken_over_total",
             "missedcall_given_up_total", "missedcall_redriven_total")),
+        Panel("Templates that failed", "ops", rates("missedcall_template_failed_total")),
     ],
 }  # fmt: skip
 

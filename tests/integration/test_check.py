@@ -11,6 +11,7 @@ from ews_server.faults import busy, faults
 from graph_server.faults import Fault, says, throttled
 from support import ews, graph
 from support.smtp_sink import DROP, SmtpSink
+from support.smtp_tokens import Authority, TokenSink
 from support.webhook_sink import SECRET_LINE, WebhookSink
 
 from missedcall_embedded.cli import main
@@ -167,6 +168,63 @@ def test_a_relay_without_a_login_is_said(tmp_path):
 
 
 # -- Exchange
+
+
+def with_token(relay, authority, tmp_path, **changes):
+    """Return the settings for a relay that wants a token, once both run."""
+
+    def make():
+        given = {
+            "auth": "oauth",
+            "username": "missed-calls@example.com",
+            "client_id": "app-1",
+            "token_url": authority.url,
+            "scope": "s",
+        }
+        settings = smtp(relay, tmp_path, **(given | changes))()
+        (tmp_path / "password").write_text("geheim\n")
+        return settings
+
+    return make
+
+
+def test_a_relay_that_wants_a_token_is_logged_in_to(tmp_path):
+    relay, authority = TokenSink("XOAUTH2"), Authority()
+
+    found = check(with_token(relay, authority, tmp_path), relay, authority, mailbox="bob@example.com")
+
+    assert states(found) == {"connect": OK, "login": OK, "sender": OK, "recipient": OK}
+    assert relay.mails == []
+
+
+@pytest.mark.parametrize(
+    ("relay", "changes", "words"),
+    [
+        (TokenSink("XOAUTH2", good="other"), {}, "the relay refuses user name or password (auth 535 5.7.8)"),
+        (SmtpSink(login=("a", "b")), {}, "the relay offers no login that we speak (auth SMTPNotSupported)"),
+        (
+            TokenSink("XOAUTH2"),
+            {"token_url": "http://127.0.0.1:1/token"},
+            "smtp.token_url cannot be reached (auth ClientConnectorError)",
+        ),
+    ],
+    ids=["token", "no-token", "authority"],
+)
+def test_why_a_token_does_not_help_is_said(tmp_path, relay, changes, words):
+    authority = Authority()
+
+    found = check(with_token(relay, authority, tmp_path, **changes), relay, authority)
+
+    assert failure(found) == f"login: {words}"
+
+
+def test_a_client_secret_that_the_authority_refuses_is_said(tmp_path):
+    relay, authority = TokenSink("XOAUTH2"), Authority(secret="another")
+
+    found = check(with_token(relay, authority, tmp_path), relay, authority)
+
+    assert failure(found) == "login: the authority gives no token (auth token 401)"
+    assert relay.shown == []
 
 
 def on_premises(server, tmp_path, **changes):
@@ -526,6 +584,17 @@ def test_people_are_read(tmp_path):
     found = check(lambda: NotifierSettings(people=people))
 
     assert states(found) == {"directory": FAILS, "preferences": OK}
+
+
+def test_a_template_that_fails_on_some_calls_is_said_with_the_kind_of_call(tmp_path):
+    (tmp_path / "notice.txt").write_text("Ring\n{{ caller.number if not caller.anonymous else callre }}\n")
+
+    found = check(lambda: NotifierSettings(people=PeopleSettings(templates_folder=str(tmp_path))))
+
+    assert failure(found) == (
+        "templates: notify.people.templates_folder: notice.txt: line 2: UndefinedError: 'callre' is undefined"
+        " (de: missed, caller-cancelled, anonymous caller)"
+    )
 
 
 def test_the_command_prints_a_line_for_each_step_and_says_by_its_status_whether_something_fails(

@@ -1,13 +1,11 @@
 """A relay that wants a token instead of a password, and the authority that gives it."""
 
 import asyncio
-import base64
 
 import pytest
-from aiohttp import web
-from aiosmtpd.smtp import AuthResult
 from support.notify import NOW, make_fact, make_notices
 from support.smtp_sink import SmtpSink
+from support.smtp_tokens import Authority, TokenSink
 
 from missedcall_notifier.channels.smtp import SmtpChannel
 from missedcall_notifier.delivery import begin, intent
@@ -15,52 +13,6 @@ from missedcall_notifier.failure import Failed, Failure, Sent
 from missedcall_notifier.settings import SmtpSettings
 
 BOX = "missed-calls@example.com"
-
-
-class Authority:
-    """Gives tokens `token-1`, `token-2` ... for one client secret."""
-
-    def __init__(self, expires_in=3600):
-        self.asked = []
-        self.url = ""
-        self._expires_in = expires_in
-
-    async def __aenter__(self):
-        app = web.Application()
-        app.router.add_post("/token", self._give)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/token"
-        return self
-
-    async def __aexit__(self, *_):
-        await self._runner.cleanup()
-
-    async def _give(self, request):
-        form = dict(await request.post())
-        self.asked.append(form)
-        if form["client_secret"] != "geheim":
-            return web.json_response({"error": "invalid_client"}, status=401)
-        token = f"token-{len(self.asked)}"
-        return web.json_response({"access_token": token, "expires_in": self._expires_in})
-
-
-class TokenSink(SmtpSink):
-    """A relay that takes tokens, shown as `mechanism` wants it."""
-
-    def __init__(self, mechanism, good="token-1"):
-        super().__init__(login=("", ""))
-        self.shown = []
-        setattr(self, f"auth_{mechanism}", self._auth)
-        self._good = good
-
-    async def _auth(self, server, args):
-        self.shown.append(base64.b64decode(args[1]).decode())
-        if f"auth=Bearer {self._good}\x01" in self.shown[-1]:
-            return AuthResult(success=True)
-        await server.challenge_auth(b'{"status":"invalid_token"}')
-        return AuthResult(success=False, handled=False)
 
 
 def attempts(sink, tmp_path, count=1, secret="geheim", expires_in=3600):

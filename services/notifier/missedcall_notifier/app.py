@@ -18,9 +18,10 @@ from .channels.port import Channel
 from .channels.smtp import SmtpChannel
 from .channels.webhook import WebhookChannel
 from .clock import Clock, SystemClock
+from .events import log_template
 from .journal import Journal
 from .lane import Lane, Observer, Way, say_nothing
-from .notices import Notices
+from .notices import Notices, TemplateFailed
 from .people.files import FilePeople
 from .people.port import PeopleSource
 from .routing import by_mail, everything_to
@@ -124,15 +125,22 @@ class Notifier:
             await self._clock.wait(self._stopping, now + FORGET_EVERY_S)
 
 
-def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
+def ways_of(
+    settings: NotifierSettings, clock: Clock, template_failed: TemplateFailed = log_template
+) -> list[Way]:
     """Return the channels that are on.
+
+    Args:
+        settings: what the operator says.
+        clock: the wall clock.
+        template_failed: told of each time that a template of the operator's was passed over.
 
     Raises:
         SettingsError: the settings contradict themselves, or a template or text that they name is wrong.
     """
     if wrong := problems(settings):
         raise SettingsError([f"notify.{key} = {value!r}: {right}" for key, value, right in wrong])
-    notices = notices_of(settings)
+    notices = notices_of(settings, template_failed)
     repeats_s = settings.repeats_s
     ways = []
     if settings.smtp.host:
@@ -155,7 +163,7 @@ def ways_of(settings: NotifierSettings, clock: Clock) -> list[Way]:
     return ways
 
 
-def notices_of(settings: NotifierSettings) -> Notices:
+def notices_of(settings: NotifierSettings, failed: TemplateFailed = log_template) -> Notices:
     """Return the notices with the operator's templates and texts, each of which has been tried.
 
     Raises:
@@ -164,7 +172,7 @@ def notices_of(settings: NotifierSettings) -> Notices:
     folder = settings.people.templates_folder
     try:
         theirs = wording_files.theirs(Path(folder)) if folder else {}
-        return Notices(wording_files.ours(), defaults_of(settings), theirs)
+        return Notices(wording_files.ours(), defaults_of(settings), theirs, failed=failed)
     except OSError as error:
         right = f"{error.strerror}: expected a folder to read"
         raise SettingsError([f"notify.people.templates_folder = {folder!r}: {right}"]) from error

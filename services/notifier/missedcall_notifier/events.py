@@ -60,3 +60,8 @@ def log_breaker(channel: str, before: Breaker, now_is: Breaker, now: float) -> N
         emit(Event.CHANNEL_SUSPENDED, channel=channel, failures=now_is.failures, wait_s=wait_s)
     elif now_is.closed and not before.closed:
         emit(Event.CHANNEL_RESUMED, channel=channel)
+
+
+def log_template(template: str, where: str, error: str) -> None:
+    """Say that a template of the operator's was passed over; its own words may hold whom the notice is about."""
+    emit(Event.TEMPLATE_FAILED, record=template, where=where, cause=error)

@@ -9,7 +9,7 @@ Rule 3: a lane sleeps until the earliest of: the next delivery is due, the break
 
 import asyncio
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .breaker import GONE, Breaker, after
 from .channels.port import Channel
 from .clock import Clock
-from .delivery import Delivery, State, settle
+from .delivery import Delivery, State
 from .events import log_breaker, log_delivery
 from .failure import Failed, Failure
 from .journal import Journal, StaleDeliveryError
@@ -25,7 +25,7 @@ from .people.port import FixedPeople, PeopleSource
 from .reader import Defaults
 from .retry import RetryPolicy
 from .routing import UNREADABLE, Recipients, route
-from .source import FactSource
+from .source import FactSource, Page
 from .stages import Job, chain, record, render, send, unless_reported
 
 READ_LIMIT = 256
@@ -37,8 +37,15 @@ FULL_WAIT_S = 1.0
 are, too. Less: questions during an outage, answered no. More:
 intake starts that much after there is room; by then attempts have a full journal to work on."""
 
-LATE = Failed(Failure.CHANNEL_DOWN, "claimed too long ago")
-"""Nobody is to blame, so nothing is used up; not for the breaker."""
+AHEAD_S = 0.25
+"""As many as were sent in this time are claimed beyond the free places: who is fast does not wait for the journal,
+and for who is slow nothing is claimed that has to wait. Less: sending waits for transactions. More: a crash leaves
+more attempts that were never made and are uncertain all the same."""
+AHEAD = 8
+"""Times the places, at most."""
+
+NOT_BEGUN = "not begun"
+"""Detail of an attempt that was claimed and not made: too long ago, the channel is down meanwhile, or we stop."""
 
 Observer = Callable[[Delivery], None]
 """Told of every change after it is durable."""
@@ -93,11 +100,12 @@ class Lane:
         self._max_waiting = max_waiting
         self._stop_s = stop_s
         self._claim_s = claim_s
-        self._deliver = chain(
-            unless_reported(render(way.channel)),
-            unless_reported(send(way.channel)),
-            record(journal, way.policy, clock),
-        )
+        self._send = chain(unless_reported(render(way.channel)), unless_reported(send(way.channel)))
+        self._record = record(journal, way.policy, clock)
+        self._places = asyncio.Semaphore(way.concurrency)
+        self._in_hand = 0
+        """Claimed, and not yet sent."""
+        self._sent_at: deque[float] = deque(maxlen=AHEAD * way.concurrency)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._newest_first = False
@@ -133,33 +141,42 @@ class Lane:
                 await self._clock.wait(self._stopping, self._clock.now() + FULL_WAIT_S)
                 continue
             positions = await self._journal.positions(name)
-            page = await self._source.read(positions, READ_LIMIT)
-            if page is None:
+            pages: list[Page] = []
+            unread = dict(positions)
+            while unread and (page := await self._source.read(unread, READ_LIMIT)) is not None:
+                pages.append(page)
+                del unread[page.part]
+            if not pages:
                 await self._until_stopped(self._source.wait(positions))
                 self._wake.set()  # a part may have come, with deliveries of its own
                 continue
-            intents: list[Delivery] = []
-            people = self._people.snapshot()
-            for fact in page.facts:
-                if fact is None:
-                    self.counts[f"unrouted:{UNREADABLE}"] += 1
-                    continue
-                routed = route(
-                    fact,
-                    name,
-                    self._way.recipients,
-                    people,
-                    self._defaults,
-                    now=self._clock.now(),
-                    max_age_s=self._way.policy.max_age_s,
-                    repeats_s=self._way.repeats_s,
-                )
-                for reason in routed.unrouted:
-                    self.counts[f"unrouted:{reason}"] += 1
-                intents += routed.intents
-            for delivery in await self._journal.open(name, intents, position=page.position, part=page.part):
-                self._changed(delivery)
-            self._wake.set()
+            await asyncio.gather(*map(self._open, pages))
+
+    async def _open(self, page: Page) -> None:
+        """Turn the facts of a page into intents."""
+        name = self.name
+        intents: list[Delivery] = []
+        people = self._people.snapshot()
+        for fact in page.facts:
+            if fact is None:
+                self.counts[f"unrouted:{UNREADABLE}"] += 1
+                continue
+            routed = route(
+                fact,
+                name,
+                self._way.recipients,
+                people,
+                self._defaults,
+                now=self._clock.now(),
+                max_age_s=self._way.policy.max_age_s,
+                repeats_s=self._way.repeats_s,
+            )
+            for reason in routed.unrouted:
+                self.counts[f"unrouted:{reason}"] += 1
+            intents += routed.intents
+        for delivery in await self._journal.open(name, intents, position=page.position, part=page.part):
+            self._changed(delivery)
+        self._wake.set()
 
     async def _attempt_all(self) -> None:
         """Begin what is due, as much at once as the breaker and the limit allow."""
@@ -177,14 +194,13 @@ class Lane:
 
     async def _begin_due(self, attempts: asyncio.TaskGroup, running: set[asyncio.Task[None]]) -> float | None:
         """Begin attempts; return when to look again, None if only an event can change anything."""
-        name, now = self.name, self._clock.now()
+        name = self.name
 
         def ended(attempt: asyncio.Task[None]) -> None:
             running.discard(attempt)
-            self._wake.set()  # only now: woken earlier, we would still find its place taken
+            self._wake.set()  # a correction may have waited for it
 
-        free = self.breaker.allows(self._way.concurrency, now) - len(running)
-        while free > 0:
+        while (free := self._room(now := self._clock.now())) > 0:
             self._newest_first = not self._newest_first
             changed = await self._journal.claim(name, now=now, limit=free, newest_first=self._newest_first)
             if not changed:
@@ -193,23 +209,48 @@ class Lane:
             for delivery in changed:
                 self._changed(delivery)
                 if delivery.state is State.ATTEMPT:
-                    free -= 1
-                    attempt = attempts.create_task(self._attempt(delivery))
+                    self._in_hand += 1
+                    attempt = attempts.create_task(
+                        self._attempt(delivery, ahead=self._in_hand > self._way.concurrency)
+                    )
                     running.add(attempt)
                     attempt.add_done_callback(ended)
         return self.breaker.opens_at if now < self.breaker.opens_at else None
 
-    async def _attempt(self, delivery: Delivery) -> None:
+    def _room(self, now: float) -> int:
+        """Return how many may be claimed."""
+        while self._sent_at and self._sent_at[0] <= now - AHEAD_S:
+            self._sent_at.popleft()
+        ahead = len(self._sent_at) if self.breaker.closed and now >= self.breaker.opens_at else 0
+        return self.breaker.allows(self._way.concurrency, now) + ahead - self._in_hand
+
+    async def _attempt(self, delivery: Delivery, *, ahead: bool) -> None:
         with suppress(StaleDeliveryError):  # another owner has it, and its outcome counts
-            if (now := self._clock.now()) - delivery.changed_at > self._claim_s:
-                # We stood still, or the journal did: another owner may be about to send it. Nothing was sent.
-                late = settle(delivery, LATE, self._way.policy, now)
-                await self._journal.record(delivery, late)
-                self._changed(late)
-                return
-            job = await self._deliver(Job(delivery))
-            self._heard(job)
+            try:
+                async with self._places:
+                    job = await self._sent(delivery, ahead=ahead)
+            finally:
+                self._in_hand -= 1
+                self._wake.set()
+            job = await self._record(job)
             self._changed(job.delivery)
+
+    async def _sent(self, delivery: Delivery, *, ahead: bool) -> Job:
+        """Make the attempt; not if another owner may be about to make it, or nobody should any more.
+
+        Args:
+            delivery: in ATTEMPT.
+            ahead: whether it was claimed when there was no place for it.
+        """
+        now = self._clock.now()
+        late = now - delivery.changed_at > self._claim_s
+        if late or (ahead and (self._stopping.is_set() or not self.breaker.allows(1, now))):
+            # Nothing was sent and nobody is to blame: nothing is used up, and what is known of it stays known.
+            return Job(delivery, report=Failed(Failure.CHANNEL_DOWN, delivery.detail or NOT_BEGUN))
+        job = await self._send(Job(delivery))
+        self._sent_at.append(self._clock.now())
+        self._heard(job)
+        return job
 
     def _heard(self, job: Job) -> None:
         """Let the breaker know what the attempt came to."""

@@ -2,13 +2,13 @@
 
 Rule 1: rendering is a function of the delivery: language, time zone and names are in its intent.
 Rule 2: the operator's files are tried at the start with a sample of every kind of notice. Should a template fail
-        on a real one all the same, ours is used: a template costs nobody a notice.
+        on a real one all the same, ours is used, and it is told: a template costs nobody a notice.
 Rule 3: a template sees values and nothing else: it runs in Jinja's sandbox, a name that does not exist is an
         error, and what goes into HTML is escaped.
 """
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import Any
 
@@ -20,7 +20,7 @@ from .delivery import Delivery
 from .language import Language, TextError, chain, read_texts
 from .notice import Caller, Notice, caller_of, view
 from .reader import Defaults, zone_of
-from .samples import samples
+from .samples import described, samples
 from .sanitise import clean
 
 HTML = "notice.html"
@@ -38,11 +38,24 @@ class WordingError(ValueError):
     """Files that cannot be used; the text has one line per problem."""
 
 
+TemplateFailed = Callable[[str, str, str], None]
+"""Told of a template of the operator's that failed on a real call: its name, `line 3` or "", the error's class."""
+
+
+def say_nothing(_template: str, _where: str, _error: str) -> None:
+    """Tell nobody."""
+
+
 class Notices:
     """What everybody reads. Made once, at the start."""
 
     def __init__(
-        self, ours: Mapping[str, str], defaults: Defaults, theirs: Mapping[str, str] | None = None
+        self,
+        ours: Mapping[str, str],
+        defaults: Defaults,
+        theirs: Mapping[str, str] | None = None,
+        *,
+        failed: TemplateFailed = say_nothing,
     ) -> None:
         """Make them of texts and templates.
 
@@ -50,11 +63,13 @@ class Notices:
             ours: our files by name.
             defaults: language and zone for readers of whom the directory says nothing.
             theirs: the operator's files by name: each template takes the place of ours, texts that of single ones.
+            failed: told of each time that a template of the operator's was passed over.
 
         Raises:
             WordingError: a file of the operator's is wrong.
         """
         self._defaults = defaults
+        self._failed = failed
         self._languages: dict[str, Language] = {}
         self._ours = _compiled(ours)
         self._theirs: dict[str, Template] = {}
@@ -112,7 +127,8 @@ class Notices:
         if name in self._theirs:
             try:
                 return self._theirs[name].render(values)
-            except Exception:  # noqa: BLE001 an operator's expression may raise whatever it likes
+            except Exception as error:  # noqa: BLE001 an operator's expression may raise whatever it likes
+                self._failed(name, _line_in(error, name), type(error).__name__)
                 return self._ours[name].render(values)
         return self._ours[name].render(values)
 
@@ -127,15 +143,18 @@ class Notices:
         problems = [f"{name}: expected one of {', '.join(TEMPLATES)}" for name in unknown]
         found = {}
         for name, source in sources.items():
+            tried = ""
             try:
                 found[name] = _compiled({name: source})[name]
-                for tag in self._texts:
+                for tag in sorted(self._texts):
                     for delivery in samples(tag):
+                        tried = f" ({tag}: {described(delivery)})"
                         found[name].render(self._values(delivery))
             except TemplateSyntaxError as error:
                 problems.append(f"{name}: line {error.lineno}: {error.message}")
             except Exception as error:  # noqa: BLE001 as above
-                problems.append(f"{name}: {_line_in(error, name)}{type(error).__name__}: {error}")
+                line = _line_in(error, name)
+                problems.append(f"{name}: {line}{': ' if line else ''}{type(error).__name__}: {error}{tried}")
         if problems:
             raise WordingError("\n".join(problems))
         return found
@@ -200,6 +219,6 @@ def _tag(name: str) -> str:
 
 
 def _line_in(error: Exception, name: str) -> str:
-    """Return where in a template an error came from: `line 3: `; "" if it cannot be said."""
+    """Return where in a template an error came from: `line 3`; "" if it cannot be said."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
-    return f"line {lines[-1]}: " if lines else ""
+    return f"line {lines[-1]}" if lines else ""

@@ -40,6 +40,15 @@ def samples(locale: str) -> Iterator[Delivery]:
     yield replace(_delivery(locale, reader=_KNOWN, revision=2, state="retracted"), series=series)
 
 
+def described(delivery: Delivery) -> str:
+    """Return which sample it is: `missed, caller-cancelled, anonymous caller`."""
+    fact, caller = delivery.fact, delivery.fact.caller
+    parts = {"number": caller.number, "name": caller.display_name, "address": caller.uri}
+    told = " and ".join(name for name, value in parts.items() if value)
+    who = "anonymous caller" if caller.anonymous else f"caller with {told}" if told else "unknown caller"
+    return f"{fact.state}, {fact.cause}, {who}"
+
+
 def _delivery(locale: str, *, reader: Reader = _KNOWN, **changes: object) -> Delivery:
     if "caller" in changes:
         reader = Reader()

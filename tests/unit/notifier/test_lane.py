@@ -167,6 +167,49 @@ def test_no_more_attempts_are_under_way_than_allowed():
     assert asyncio.run(main()) == 3
 
 
+def test_what_waits_to_be_recorded_takes_no_place():
+    async def main():
+        recorded = asyncio.Event()
+
+        class Slow(MemoryJournal):
+            async def record(self, before, after):
+                await recorded.wait()
+                await super().record(before, after)
+
+        world = World(facts=[make_fact(f"fact-{n}") for n in range(5)], journal=Slow(), concurrency=1)
+        async with world.running():
+            await turns_until(lambda: len(world.channel.sent) == 5)
+            recorded.set()
+            await world.log.until(State.SENT, count=5)
+
+    asyncio.run(main())
+
+
+def test_what_was_claimed_ahead_is_given_back_unused_when_the_channel_goes_down():
+    async def main():
+        go = asyncio.Event()
+
+        async def slow():
+            await go.wait()
+            return DOWN
+
+        facts = [make_fact(f"fact-{n}") for n in range(7)]
+        world = World(Sent(), Sent(), Sent(), slow, facts=facts, concurrency=1)
+        async with world.running() as lane:
+            await world.log.until(State.ATTEMPT, count=7)
+            go.set()
+            back = await world.log.until(State.RETRY, count=4)
+            sent = len(world.channel.sent)
+            await world.asleep_until(lane.breaker.opens_at)
+            world.clock.advance(600)
+            await world.log.until(State.SENT, count=7)
+        return sent, [(one.detail, one.attempts) for one in back]
+
+    sent, back = asyncio.run(main())
+    assert sent == 4
+    assert sorted(back) == [("", 0), *[("not begun", 0)] * 3]
+
+
 def test_a_channel_that_is_down_is_asked_by_one_probe_at_a_time():
     async def main():
         facts = [make_fact(f"fact-{n}") for n in range(10)]

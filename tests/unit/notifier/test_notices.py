@@ -164,11 +164,32 @@ def test_what_is_wrong_with_the_operators_files_is_said_with_file_and_line(sourc
     assert str(raised.value).startswith(error)
 
 
-def test_a_template_that_fails_on_a_real_call_costs_nobody_the_notice():
-    notices = theirs(notice_txt="{{ 1 / (caller.number | length - 11) if caller.number else 1 }}")
+def test_a_template_that_fails_on_a_real_call_costs_nobody_the_notice_and_is_told():
+    told = []
+    source = "x\n{{ 1 / (caller.number | length - 11) if caller.number else 1 }}"
+    notices = Notices(
+        wording_files.ours(), Defaults(), {"notice.txt": source}, failed=lambda *what: told.append(what)
+    )
     caller = Party(number="+49 30 1234")
 
     assert notices.render(to(Reader(), make_fact(caller=caller))).text.startswith("Missed call from")
+    assert told == [("notice.txt", "line 2", "ZeroDivisionError")]
+
+
+@pytest.mark.parametrize(
+    ("expression", "sample"),
+    [
+        ("1 if not caller.anonymous", "missed, caller-cancelled, anonymous caller"),
+        ("1 if kind == 'missed'", "retracted, caller-cancelled, caller with number and name and address"),
+        ("1 if cause != 'busy'", "missed, busy, caller with number and name and address"),
+        ("1 if caller.anonymous or caller.number or caller.name", "missed, caller-cancelled, unknown caller"),
+    ],
+)
+def test_the_kind_of_notice_that_a_template_fails_on_is_said(expression, sample):
+    with pytest.raises(WordingError, match="is undefined") as raised:
+        theirs(notice_txt="{{ (" + expression + " else nothing) + 1 }}")
+
+    assert sample in str(raised.value)
 
 
 def test_the_folder_of_the_settings_is_read(tmp_path):

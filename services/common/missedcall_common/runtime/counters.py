@@ -52,6 +52,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         # Telling
         "unrouted:": "Missed calls that no recipient is told of, by reason",
         "notices.": "Changes of deliveries, by the state that they came to: each begins an attempt or ends one",
+        "template-failed": "Times that a template of the operator's failed on a real call: ours was used",
         "taken-over": "Partitions that were fenced and read: at the start, by rebalances, after failures",
         "given-up": "Partitions that are another worker's now, or that were lost",
         "transactions": "Transactions of the journal, each with the changes of one partition that came together",

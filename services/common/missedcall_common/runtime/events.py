@@ -103,6 +103,11 @@ class Event(StrEnum):
     NOTICE_RETRY_SCHEDULED = "notice.retry_scheduled", WARNING, "An attempt failed and will be repeated"
     NOTICE_SUPPRESSED = "notice.suppressed", INFO, "No notice is due: policy, preference, another notice"
     NOTICE_DEAD_LETTERED = "notice.dead_lettered", ERROR, "A notice was given up: a person has to look"
+    TEMPLATE_FAILED = (
+        "template.failed",
+        ERROR,
+        "A template of the operator's failed on a real call, with `cause` at `where`: ours was used",
+    )
     CHANNEL_SUSPENDED = (
         "channel.suspended",
         ERROR,

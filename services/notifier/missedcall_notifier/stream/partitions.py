@@ -110,7 +110,8 @@ class KafkaPartitions:
         """
         kafka = settings.kafka
         self.counts: Counter[str] = Counter()
-        """`taken-over` and `given-up` partitions, `transactions`, `transactions-failed`, `redriven` deliveries."""
+        """`taken-over` and `given-up` partitions, `transactions`, `transactions-failed`, `redriven` deliveries;
+        what else the service counts, too."""
         self._settings = settings
         self._clock = clock
         self._facts_topic = name_of("missed-calls", kafka)

@@ -23,6 +23,7 @@ from missedcall_common.runtime.telemetry import Reading, Telemetry
 from missedcall_notifier.app import Notifier, ways_of
 from missedcall_notifier.clock import SystemClock
 from missedcall_notifier.delivery import Delivery, State
+from missedcall_notifier.events import log_template
 from missedcall_notifier.people.log import DIRECTORY, PREFERENCES
 
 from .partitions import KafkaPartitions
@@ -62,7 +63,11 @@ class Service:
         self._telemetry = telemetry
         clock = SystemClock()
         self._partitions = KafkaPartitions(settings, clock)
-        ways = [way for way in ways_of(settings.notify, clock) if way.channel.name == settings.channel]
+        ways = [
+            way
+            for way in ways_of(settings.notify, clock, self._template_failed)
+            if way.channel.name == settings.channel
+        ]
         self._people = _people_of(settings)
         self._notifier = Notifier(
             settings.notify,
@@ -207,6 +212,10 @@ class Service:
                 unrouted = ":" in name
                 counts[name if unrouted else f"notices.{name}"] += count
         return counts
+
+    def _template_failed(self, template: str, where: str, error: str) -> None:
+        self._partitions.counts["template-failed"] += 1
+        log_template(template, where, error)
 
     def _readings(self) -> Iterator[Reading]:
         counts, channel = self._counts, {"channel": self._settings.channel}
