@@ -271,8 +271,9 @@ class Chaos:
             await asyncio.sleep(0.05)
 
     def _fact(self, number: int) -> MissedCall:
-        callee = f"sip:bob{self._series_of(number)}@example.com"
-        return fresh_fact(number, callee=callee) if self._run.calls else fresh_fact(number)
+        if not self._run.calls:
+            return fresh_fact(number)
+        return fresh_fact(number, callee=f"sip:bob{self._series_of(number)}@example.com")
 
     def _series_of(self, number: int) -> int:
         return number % (self._run.facts // self._run.calls)
