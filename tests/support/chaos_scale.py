@@ -9,8 +9,10 @@ import heapq
 import os
 import random
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -70,6 +72,10 @@ class Run(Struct, frozen=True, kw_only=True):
     kill_workers: bool = False
     crash: float = 0.0
     """Chance of a worker to end itself, at each step of a transaction and of taking a partition over."""
+    freeze: bool = False
+    """Whether the first collector stands still (SIGSTOP) from before the first job until after the last."""
+    spool: bool = False
+    """Whether collectors have little memory and a disk, so that what they hold back goes there."""
     seed: int = 1
     pause_s: float = 0.0
     """Between a job's death and the next."""
@@ -126,6 +132,7 @@ class ScaleChaos:
         """Prepare."""
         self._cluster, self._run, self._say = cluster, run, say
         self._chance = random.Random(run.seed)
+        self._folder = Path(tempfile.mkdtemp(prefix="missedcall-spool-"))
         self._prefix = f"s{uuid.uuid4().hex[:8]}."
         ports = free_ports(2 * run.collectors)
         self._agents = [Agent(*ports[number : number + 2]) for number in range(0, 2 * run.collectors, 2)]
@@ -162,16 +169,29 @@ class ScaleChaos:
             loading = asyncio.create_task(load.run())
             await asyncio.sleep(run.before_s)
             trouble = asyncio.create_task(self._trouble())
+            if run.freeze:
+                self._collectors[0].send(signal.SIGSTOP)
             cut = await self._scale()
+            if run.freeze:
+                await asyncio.sleep(1.0)
+                self._collectors[0].thaw()
+                self._happened["thawed"] += 1
             await loading
             trouble.cancel()
             with suppress(asyncio.CancelledError):
                 await trouble
             await asyncio.sleep(run.quiet_s)
             await asyncio.gather(*(kept.let_go() for kept in self._collectors))
+            self._happened["spooled"] = sum(self._last(process, "spooled") for process in self._made)
+            self._happened["dropped"] = sum(
+                self._last(process, name)
+                for process in self._made
+                for name in ("dropped.kernel", "dropped.queue-full", "dropped.refused", "dropped.unsent")
+            )
             left = await self._caught_up(cut.cut)
         finally:
             await asyncio.gather(*(kept.let_go() for kept in (*self._collectors, *self._workers)))
+            shutil.rmtree(self._folder, ignore_errors=True)
         return await asyncio.to_thread(self._compare, cut, load.sent, left)
 
     def _compare(self, found: Partitioning, sent: int, left: int) -> Done:
@@ -285,8 +305,18 @@ class ScaleChaos:
             if self._chance.choice(places).send(number):
                 self._happened["collector" if places is self._collectors else "worker"] += 1
 
+    def _last(self, process: CollectorProcess, name: str) -> int:
+        """Return a counter as a process said it when it ended."""
+        lines = process.named("counters.reported")
+        return int(lines[-1]["counts"].get(name, 0)) if lines else 0
+
     def _collector(self, number: int) -> CollectorProcess:
         agent = self._agents[number]
+        disk = {
+            "MISSEDCALL_LISTEN_QUEUE_MB": "1",
+            "MISSEDCALL_SPOOL_FOLDER": str(self._folder / f"c{number}"),
+            "MISSEDCALL_SPOOL_MB": "64",
+        }
         made = CollectorProcess(
             {
                 **self._kafka,
@@ -294,6 +324,7 @@ class ScaleChaos:
                 "MISSEDCALL_LISTEN_UDP": f"127.0.0.1:{agent.udp}",
                 "MISSEDCALL_LISTEN_TCP": f"127.0.0.1:{agent.tcp}",
                 "MISSEDCALL_REPORT_S": "3600",
+                **(disk if self._run.spool else {}),
             }
         )
         self._made.append(made)
