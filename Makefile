@@ -107,7 +107,7 @@ kafka-down: setup  ## end it and delete its data
 	@$(BIN)/python tools/kafka_nodes.py down
 
 .PHONY: demo-kafka
-demo-kafka: setup  ## the services on a Kafka of their own: sample calls, and the facts that a subscriber reads
+demo-kafka: setup  ## the services on a Kafka of their own: sample calls, the facts that a subscriber reads, and the mails
 	@$(BIN)/python -W ignore tools/demo_kafka.py
 
 SERVICES := collector classifier notifier

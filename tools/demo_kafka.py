@@ -1,11 +1,12 @@
-"""The distributed pipeline at work: a Kafka node, a collector, two classifiers, sample calls, and the facts.
+"""The distributed pipeline at work: Kafka, a collector, two classifiers, a notifier, sample calls, and mails.
 
     .venv/bin/python tools/demo_kafka.py
 
 Rule 1: nothing is simulated: processes of their own, HEP over TCP, a real Kafka; all of it on loopback, the data
         in a folder that is removed afterwards.
 Rule 2: what is shown is what a reader of the topics sees, with `read_committed`.
-Rule 3: exit 0 only if the facts are those that the samples promise, each once, and `missedcall audit` agrees.
+Rule 3: exit 0 only if the facts are those that the samples promise, each once, each is one mail in a mail server of
+        ours, and `missedcall audit` agrees.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from kafka import KafkaConsumer
 from kafka_nodes import Cluster, KafkaError
 
 from missedcall_embedded.demo import SAMPLES, SPEED, DemoError, Sample, load_samples
+from missedcall_embedded.demo_sinks import Sinks
 from missedcall_embedded.send import Pace, play
 from missedcall_embedded.source import Sources
 from missedcall_embedded.target import Target
@@ -168,6 +170,7 @@ async def demo(cluster: Cluster, folder: Path) -> None:
         "MISSEDCALL_KAFKA_BOOTSTRAP": cluster.bootstrap,
         "MISSEDCALL_KAFKA_PARTITIONS": str(PARTITIONS),
         "MISSEDCALL_KAFKA_REPLICAS": "1",
+        "MISSEDCALL_KAFKA_CHANNELS": "smtp",
     }
     listening = {
         "MISSEDCALL_LISTEN_UDP": "127.0.0.1:0",
@@ -175,7 +178,19 @@ async def demo(cluster: Cluster, folder: Path) -> None:
         "MISSEDCALL_LISTEN_COLLECTOR": "collector-1",
     }
     await command(kafka, "-m", "missedcall_common.kafka")
-    async with contextlib.AsyncExitStack() as stack:
+    async with Sinks(os.urandom(32)) as sinks, contextlib.AsyncExitStack() as stack:
+        mailing = {
+            "MISSEDCALL_CHANNEL": "smtp",
+            "MISSEDCALL_NOTIFY_SMTP_HOST": "127.0.0.1",
+            "MISSEDCALL_NOTIFY_SMTP_PORT": str(sinks.smtp_port),
+            "MISSEDCALL_NOTIFY_SMTP_SECURITY": "none",
+            "MISSEDCALL_NOTIFY_SMTP_HELO_NAME": "localhost",
+            "MISSEDCALL_NOTIFY_SMTP_SENDER": "missed-calls@example.com",
+            "MISSEDCALL_NOTIFY_SMTP_PATTERN": "{user}@mail.example",
+        }
+        notifier = await stack.enter_async_context(
+            service("notifier", "missedcall_notifier", folder, kafka | mailing)
+        )
         classifiers = [
             await stack.enter_async_context(service(name, "missedcall_classifier", folder, kafka))
             for name in ("classifier-1", "classifier-2")
@@ -185,10 +200,11 @@ async def demo(cluster: Cluster, folder: Path) -> None:
         )
         await collector.until(lambda: len(collector.events("listener.opened")) == 2, "listening")
         (port,) = [e["port"] for e in collector.events("listener.opened") if e["transport"] == "tcp"]
-        for each in classifiers:
+        for each in (*classifiers, notifier):
             await each.until(lambda one=each: bool(one.events("state.loaded")), "having a partition")
         print(
-            f"One Kafka node on {cluster.bootstrap}, one collector on tcp://127.0.0.1:{port}, two classifiers.\n"
+            f"One Kafka node on {cluster.bootstrap}, one collector on tcp://127.0.0.1:{port}, two classifiers, one "
+            "notifier.\n"
         )
 
         sources = Sources([SAMPLES / sample.file for sample in samples])
@@ -200,6 +216,7 @@ async def demo(cluster: Cluster, folder: Path) -> None:
         )
         print("Facts on missed-calls, as a read_committed consumer sees them:")
         await show(samples, cluster.bootstrap)
+        await mailed(samples, sinks, notifier)
         audited = await command(kafka, "-m", "missedcall_embedded", "audit")
         print(f"\nmissedcall audit: {audited.splitlines()[-1]}")
 
@@ -224,6 +241,23 @@ async def show(samples: tuple[Sample, ...], bootstrap: str) -> None:
     if wrong := differences(samples, reader.facts, reader.verdicts):
         raise DemoError("\n".join(wrong))
     print(f"{len(reader.verdicts)} verdicts on call-verdicts; everything as the samples promise, each once.")
+
+
+async def mailed(samples: tuple[Sample, ...], sinks: Sinks, notifier: Service) -> None:
+    """Wait until every fact is a mail, and a while longer; print them.
+
+    Raises:
+        DemoError: one is missing, or is one too many.
+    """
+    callees = [v.callee.removeprefix("sip:") for s in samples for v in s.verdicts if v.is_told]
+    promised = sorted(callee.partition("@")[0] for callee in callees)
+    await notifier.until(lambda: len(sinks.mails) >= len(promised), f"{len(promised)} mails")
+    await asyncio.sleep(QUIET_S)
+    print("\nMails that the notifier handed to a mail server:")
+    for mail in sinks.mails:
+        print(f"  to {mail.recipient:<27}  {mail.subject}")
+    if sorted(mail.recipient.partition("@")[0] for mail in sinks.mails) != promised:
+        raise DemoError(f"{len(sinks.mails)} mails, promised {len(promised)}, or to others")
 
 
 async def command(environment: dict[str, str], *words: str) -> str:

@@ -29,6 +29,10 @@ def test_it_shows_each_fact_once_and_ends_by_itself():
 
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(line.split()[-1] for line in shown) == sorted(v.callee.removeprefix("sip:") for v in told)
+    mails = [
+        line.split()[1].partition("@")[0] for line in done.stdout.splitlines() if line.startswith("  to ")
+    ]
+    assert sorted(mails) == sorted(v.callee.removeprefix("sip:").partition("@")[0] for v in told)
     assert f"facts={len(told)} compared={len(told)} duplicate=0 missing=0 different=0" in done.stdout
 
 
