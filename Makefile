@@ -85,9 +85,10 @@ bench: compiled  ## the figures of docs/speed.md, on an otherwise idle machine (
 	$(BIN)/python benchmarks/notices.py
 
 .PHONY: bench-kafka
-bench-kafka: compiled  ## those of the services on Kafka (ten minutes)
+bench-kafka: compiled  ## those of the services on Kafka (half an hour)
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/collector_kafka.py --overload 250000 --lib build/compiled/lib
 	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/classifier_kafka.py --lib build/compiled/lib
+	PYTHONPATH=build/compiled/lib $(BIN)/python benchmarks/telemetry_kafka.py --lib build/compiled/lib
 
 CORES := $(shell find schemas services -name '*.py' -not -path '*/.venv/*')
 COMPILED := build/compiled/bin/missedcall
