@@ -1,10 +1,12 @@
 """`scale-partitions` on a real Kafka without anybody who writes or decides: what the job itself promises."""
 
 import uuid
+from argparse import Namespace
 
 import pytest
 from kafka import KafkaAdminClient
 
+from missedcall_classifier.scale_partitions import main as scale_partitions
 from missedcall_classifier.stream.scale import LIMIT, RefusedError, Scaling
 from missedcall_classifier.stream.settings import load
 from missedcall_common.kafka.__main__ import main as create_topics
@@ -108,3 +110,14 @@ def test_the_log_is_not_sealed_before_readers_see_why(environment, monkeypatch):
 
     with Scaling(settings, progress) as scaling, pytest.raises(StoppedError):
         scaling.execute(4)
+
+
+@pytest.mark.parametrize("step", ["plan", "execute", "ensure"])
+def test_what_is_refused_ends_with_a_status_of_its_own(environment, monkeypatch, capsys, step):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert scale_partitions(Namespace(step=step, to=3, bootstrap=None)) == 3
+
+    out, err = capsys.readouterr()
+    assert "expected a multiple of 2" in out + err

@@ -1,6 +1,6 @@
 """`missedcall scale-partitions`, here also as `python -m`: more partitions for a log that goes on.
 
-Rule 1: exit 0: done, or it could be. 1: refused, nothing was changed. 2: it cannot be said or was not brought to
+Rule 1: exit 0: done, or it could be. 3: refused, nothing was changed. 2: it cannot be said or was not brought to
         its end: standard error tells why and what to do.
 """
 # ruff: noqa: T201 - a command prints
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .stream.scale import Plan
 
+REFUSED = 3
+"""Not 1, with which Python ends on what nobody foresaw: that is tried again."""
 
 DESCRIPTION = """\
 Cuts sip-transactions and call-state into more partitions. The services go on: collectors hold what they receive
@@ -25,7 +27,7 @@ MISSEDCALL_KAFKA_PARTITIONS too: how the log is cut now is kept on the topic `pa
 EPILOG = """\
 It may be killed at any moment: --resume or --abort take over from there, until one has, collectors hold back.
 
-exit status: 0 done, or nothing is in the way; 1 refused, nothing was changed; 2 not brought to its end"""
+exit status: 0 done, or nothing is in the way; 3 refused, nothing was changed; 2 not brought to its end"""
 
 
 def takes_step(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
             if args.step == "plan":
                 found = scaling.plan(args.to)
                 sys.stdout.writelines(f"{line}\n" for line in _lines(found))
-                return int(bool(found.refusals))
+                return REFUSED if found.refusals else 0
             if args.step == "execute":
                 scaling.execute(args.to)
             elif args.step == "ensure":
@@ -89,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
                 scaling.abort()
     except RefusedError as error:
         print(f"refused: {error}", file=sys.stderr)
-        return 1
+        return REFUSED
     except (SettingsError, KafkaUnusableError) as error:
         print(error, file=sys.stderr)
         return 2
