@@ -169,7 +169,7 @@ def test_killed_at_any_moment_over_a_relay_that_breaks_every_fact_is_one_visible
             return 0
 
     async def main():
-        async with MailSystem(BOB) as system, Cutter(system.port, 0.1, chance) as relay:
+        async with MailSystem(BOB) as system, Cutter(system.port, 0.03, chance) as relay:
 
             async def start():
                 files = (system.ca_file, system.password_file)

@@ -307,19 +307,14 @@ def _free_ports(count: int) -> list[int]:
             probe.close()
 
 
-LAST_BYTES = 250
-"""Of what a relay says in a session: the answers to MAIL, RCPT, DATA and the message, encrypted."""
-
-
 class Cutter:
-    """A proxy before a relay that cuts some connections late: around the relay's last answers."""
+    """A proxy before a relay that swallows some of the relay's answers, and cuts the connection there."""
 
     def __init__(self, port: int, share: float, chance: random.Random) -> None:
-        """`share` of the connections are cut."""
+        """`share` of the answers are swallowed; a mail has four, and a connection some more."""
         self._to = port
         self._share = share
         self._chance = chance
-        self._longest = 0
         self.cut = 0
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -334,8 +329,6 @@ class Cutter:
 
     async def _serve(self, reader, writer):
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        wanted = self._longest and self._chance.random() < self._share
-        limit = self._longest - self._chance.randrange(LAST_BYTES) if wanted else None
 
         async def there():
             while data := await reader.read(65536):
@@ -343,11 +336,8 @@ class Cutter:
                 await far_writer.drain()
 
         async def back():
-            passed = 0
             while data := await far_reader.read(65536):
-                passed += len(data)
-                self._longest = max(self._longest, passed)
-                if limit is not None and passed > limit:
+                if self._chance.random() < self._share:
                     self.cut += 1
                     return
                 writer.write(data)
