@@ -190,30 +190,18 @@ def test_killed_at_any_moment_every_fact_becomes_one_item(tmp_path):
 def test_killed_at_any_moment_each_caller_who_rings_again_is_one_item(tmp_path):
     journal, password_file = tmp_path / "notify.db", tmp_path / "password"
     password_file.write_text(PASSWORD)
-    moments = random.Random(20261128)
     server = make_server()
     plan = [Fault()] * 5 + [DROPPED_AFTER_COMMIT] + [Fault()] * 5 + [BAD_GATEWAY_AFTER_COMMIT]
 
     async def main():
         async with server:
-            for _ in range(5):
-                for operation in ("CreateItem", "FindItem", "DeleteItem"):
-                    server.plan(operation, *plan)
-                process = await start(journal, server, password_file, "redials")
-                enough = server.commits + 5
-                await turns_until(
-                    lambda: (
-                        server.commits >= enough  # noqa: B023
-                        or (server.commits and repeats.all_ended(states(journal)))
-                    ),
-                    within_s=60,
-                    every_s=0.005,
-                )
-                await asyncio.sleep(moments.uniform(0, 0.1))
-                await kill(process)
-            process = await start(journal, server, password_file, "redials")
-            await turns_until(lambda: repeats.all_ended(states(journal)), within_s=60, every_s=0.05)
-            await kill(process)
+            await repeats.kill_while_callers_ring_again(
+                server,
+                dict.fromkeys(("CreateItem", "FindItem", "DeleteItem"), plan),
+                lambda: start(journal, server, password_file, "redials"),
+                kill,
+                lambda: states(journal),
+            )
 
     asyncio.run(main())
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import random
 
 from msgspec.structs import replace
-from support.notify import NOW, CrashError, CrashingJournal, ManualClock, make_fact
+from support.notify import NOW, CrashError, CrashingJournal, ManualClock, make_fact, turns_until
 
 from missedcall_notifier.app import Notifier
 from missedcall_notifier.channels.ews import SETTLING
@@ -148,6 +149,38 @@ async def run_redials(settings, channel, journal, clock):
 def all_ended(states):
     """Whether all calls of `redials` have come to a good end."""
     return len(states) == CALLERS * TIMES and set(states) <= {"sent", "suppressed"}
+
+
+async def kill_while_callers_ring_again(server, plans, start, kill, states):
+    """Kill a notifier that is told of `redials` five times, and let it come to its end.
+
+    Args:
+        server: that it writes to; must serve.
+        plans: the faults of each operation, in each life.
+        start: a process of `run_redials`.
+        kill: it.
+        states: in its journal.
+    """
+    moments = random.Random(20261128)
+
+    def ended_well():
+        return all_ended(states())
+
+    for _ in range(5):
+        for operation, faults in plans.items():
+            server.plan(operation, *faults)
+        process = await start()
+        enough = server.commits + 5
+
+        def wrote_enough(enough=enough):
+            return server.commits >= enough or (server.commits and ended_well())
+
+        await turns_until(wrote_enough, within_s=60, every_s=0.005)
+        await asyncio.sleep(moments.uniform(0, 0.1))
+        await kill(process)
+    process = await start()
+    await turns_until(ended_well, within_s=60, every_s=0.05)
+    await kill(process)
 
 
 def assert_one_item_per_caller(items, fact_of, subject_of):
