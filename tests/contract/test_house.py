@@ -104,6 +104,7 @@ SHELLS = frozenset(
         "missedcall_notifier.people.files",
         "missedcall_notifier.source",
         "missedcall_notifier.stages",
+        "missedcall_notifier.stream.following",
         "missedcall_notifier.stream.membership",
         "missedcall_notifier.stream.partitions",
         "missedcall_notifier.stream.people",

@@ -47,7 +47,16 @@ from missedcall_common.runtime.settings import from_environment
 from missedcall_notifier.delivery import State
 from missedcall_notifier.redrive import Selection
 from missedcall_notifier.settings import PeopleSettings
-from missedcall_notifier.stream import letters, membership, people, publish, redrive_topics, requests, writer
+from missedcall_notifier.stream import (
+    following,
+    letters,
+    membership,
+    people,
+    publish,
+    redrive_topics,
+    requests,
+    writer,
+)
 from missedcall_schemas.codec import encode_batch
 from missedcall_schemas.records import CaptureBatch, Person
 
@@ -347,7 +356,7 @@ def use_notifier(place: Place, patch: pytest.MonkeyPatch) -> None:
         mine.close()
     writer.read(arguments, journal, 0)
 
-    said = Said(patch, membership, requests, people)
+    said = Said(patch, membership, following)
     owner, heard = _Owner(), []
     taking = membership.Membership(
         arguments, membership.Place(name_of("missed-calls", kafka), group, "", 6.0, 1.0), owner
@@ -357,18 +366,18 @@ def use_notifier(place: Place, patch: pytest.MonkeyPatch) -> None:
     reading = people.TopicPeople(PeopleSettings(topics=True), arguments, names)
     taking.start()
     asked.start()
-    reading._thread.start()
+    reading._follower.start()
     try:
         said.wait(lambda: bool(owner.parts))
         for part in owner.parts:
             taking.read_from(part, 0, 1)
         said.wait(lambda: owner.facts > 0 and bool(heard) and reading._loaded.is_set())
     finally:
-        reading._stopping.set()
-        asked._stopping.set()
+        reading._follower.end()
+        asked.end()
         taking.stop()
         asked.stop()
-        reading._thread.join()
+        reading._follower.stop()
 
 
 def use_topics(place: Place, patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""People from the topics `directory` and `preferences`, followed by a thread: every worker reads all of both.
+"""People from the topics `directory` and `preferences`: every worker reads all of both.
 
 Rule 1: nothing is delivered before both have been read to their end once: a notice without its reader's language
         cannot be taken back.
@@ -12,29 +12,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, TopicAuthorizationFailedError
-
-from missedcall_common.kafka.client import KafkaUnusableError
 from missedcall_common.runtime.events import Event, emit
 from missedcall_notifier.people.files import FilePeople
 from missedcall_notifier.people.log import PeopleLog, RecordError
 from missedcall_notifier.people.port import People
 from missedcall_notifier.settings import PeopleSettings
 
-POLL_MS = 500
-"""Longest wait before we look whether to stop."""
+from .following import Follower
+
 REBUILD_S = 5.0
 """Between two times that changes are taken over. Less: of 50,000 persons each takes seconds of a core. More: a
 change counts that much later."""
-RETRY_S = 5.0
 LOOK_S = 0.1
-CONNECT_MS = 10_000
-LEAVE_MS = 1_000
 
 
 class TopicPeople:
-    """One thread."""
+    """A snapshot that a thread makes anew."""
 
     def __init__(
         self, settings: PeopleSettings, connection: Mapping[str, Any], names: Mapping[str, str]
@@ -51,12 +44,10 @@ class TopicPeople:
         """
         self._region = settings.region
         self._files = FilePeople(settings)
-        self._connection = connection
         self._names = names
         self._people = self._files.snapshot()
         self._loaded = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="people", daemon=True)
+        self._follower = Follower(connection, list(names), lambda: _Reading(self), "people")
 
     def snapshot(self) -> People:
         """Return what was last read."""
@@ -64,7 +55,7 @@ class TopicPeople:
 
     async def load(self, stopping: asyncio.Event) -> None:
         """Return when both topics have been read to their end, or we are told to stop."""
-        self._thread.start()
+        self._follower.start()
         while not self._loaded.is_set() and not stopping.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
@@ -73,63 +64,40 @@ class TopicPeople:
     async def follow(self, stopping: asyncio.Event) -> None:
         """Follow the file, too, until told to stop; then end the thread."""
         await self._files.follow(stopping)
-        self._stopping.set()
+        self._follower.end()
 
-    def _work(self) -> None:
-        while not self._stopping.is_set():
-            consumer = None
-            try:
-                consumer = KafkaConsumer(
-                    **self._connection,
-                    isolation_level="read_committed",
-                    auto_offset_reset="earliest",
-                    enable_auto_commit=False,
-                    bootstrap_timeout_ms=CONNECT_MS,
-                    metrics_enabled=False,
-                )
-                self._follow(consumer)
-            except TopicAuthorizationFailedError as error:
-                named = ", ".join(self._names)
-                emit(Event.KAFKA_FAILED, error, detail=f"topics {named}: may not be read: docs/rights.md")
-                self._stopping.wait(RETRY_S)
-            except (KafkaError, KafkaUnusableError, OSError, RuntimeError, ValueError):
-                self._stopping.wait(RETRY_S)  # the others say that Kafka is away
-            finally:
-                if consumer is not None:
-                    with suppress(KafkaError, OSError, RuntimeError, ValueError):
-                        consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
+    # -- the thread ----------------------------------------------------------------------------------
 
-    def _follow(self, consumer: Any) -> None:
-        parts = [
-            TopicPartition(name, part)
-            for name in self._names
-            for part in consumer.partitions_for_topic(name) or ()
-        ]
-        if {part.topic for part in parts} != set(self._names):
-            self._stopping.wait(RETRY_S)
-            return
-        consumer.assign(parts)
-        consumer.seek_to_beginning(*parts)
-        ends = consumer.end_offsets(parts)
-        log, wishes = PeopleLog(), None
-        changed, complete, rebuild_at = True, False, 0.0
-        while not self._stopping.is_set():
-            for records in consumer.poll(timeout_ms=POLL_MS).values():
-                for record in records:
-                    changed = True
-                    self._hear(log, record)
-            complete = complete or all((consumer.position(part) or 0) >= end for part, end in ends.items())
-            given = self._files.snapshot().wishes
-            if complete and (changed or given is not wishes) and time.monotonic() >= rebuild_at:
-                self._people = log.people(self._region, given)
-                emit(Event.DIRECTORY_LOADED, record="topics", records=len(self._people.directory))
-                changed, wishes, rebuild_at = False, given, time.monotonic() + REBUILD_S
-                self._loaded.set()
+    def topic_of(self, record: Any) -> str:
+        """Return DIRECTORY or PREFERENCES."""
+        return self._names[record.topic]
 
-    def _hear(self, log: PeopleLog, record: Any) -> None:
-        topic = self._names[record.topic]
+    def wishes(self) -> Any:
+        """Return the choices of groups and everybody as they stand in the file."""
+        return self._files.snapshot().wishes
+
+    def take_over(self, log: PeopleLog, wishes: Any) -> None:
+        """Make the snapshot anew."""
+        self._people = log.people(self._region, wishes)
+        emit(Event.DIRECTORY_LOADED, record="topics", records=len(self._people.directory))
+        self._loaded.set()
+
+
+class _Reading:
+    """What one client has read."""
+
+    def __init__(self, owner: TopicPeople) -> None:
+        self._owner = owner
+        self._log = PeopleLog()
+        self._wishes: Any = None
+        self._changed = True
+        self._rebuild_at = 0.0
+
+    def hear(self, record: Any) -> None:
+        self._changed = True
+        topic = self._owner.topic_of(record)
         try:
-            log.hear(topic, record.key, record.value)
+            self._log.hear(topic, record.key, record.value)
         except RecordError as error:
             emit(
                 Event.RECORD_REFUSED,
@@ -138,3 +106,14 @@ class TopicPeople:
                 offset=record.offset,
                 detail=str(error),
             )
+
+    def went_round(self, *, complete: bool) -> None:
+        wishes = self._owner.wishes()
+        if (
+            complete
+            and (self._changed or wishes is not self._wishes)
+            and time.monotonic() >= self._rebuild_at
+        ):
+            self._owner.take_over(self._log, wishes)
+            self._changed, self._wishes = False, wishes
+            self._rebuild_at = time.monotonic() + REBUILD_S
