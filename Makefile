@@ -165,11 +165,11 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 LOCKED := collector classifier notifier build chart
 
 .PHONY: chart-test
-chart-test: setup chart-tools  ## the tests of the chart, with Helm 3 beside Helm 4
+chart-test: setup chart-tools  ## the tests of the chart, with Helm 3 beside Helm 4, and kubeconform
 	$(BIN)/python -m pytest -q tests/chart
 
 .PHONY: chart-tools
-chart-tools: setup  ## install Helm 4, compile Helm 3 (Go 1.26, some minutes once) into build/chart
+chart-tools: setup  ## install Helm 4, compile Helm 3 and kubeconform (Go 1.26, some minutes once) into build/chart
 	@GO=yes sh tests/chart/install.sh
 
 .PHONY: chart-golden

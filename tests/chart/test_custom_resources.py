@@ -1,75 +1,22 @@
 """Objects of Strimzi, KEDA and the Prometheus operator, against the definitions that these ship."""
 
-import os
-from functools import cache
-from pathlib import Path
-
-import jsonschema
 import pytest
-import yaml
-from support import chart
+from support import chart, crds
 from support.chart import CASES, changed, rendered
-
-CRDS = Path(os.environ.get("MISSEDCALL_CRDS", chart.ROOT.parent / "shared/crds"))
-"""Where the definitions are; they are not part of this repository."""
-GROUPS = ("kafka.strimzi.io", "keda.sh", "monitoring.coreos.com")
-
-
-def _strict(schema):
-    """Return a schema of OpenAPI as one of JSON Schema that refuses what it does not know."""
-    if not isinstance(schema, dict):
-        return schema
-    found = {
-        name: {key: _strict(each) for key, each in value.items()}
-        if name == "properties"
-        else [_strict(each) for each in value]
-        if isinstance(value, list)
-        else _strict(value)
-        for name, value in schema.items()
-        if name not in ("format", "example")
-    }
-    if found.pop("x-kubernetes-int-or-string", False):
-        found["type"] = ["integer", "string"]
-        found.pop("anyOf", None)
-    if found.pop("nullable", False) and isinstance(found.get("type"), str):
-        found["type"] = [found["type"], "null"]
-    preserved = found.pop("x-kubernetes-preserve-unknown-fields", False)
-    if "properties" in found and "additionalProperties" not in found and not preserved:
-        found["additionalProperties"] = False
-    return found
-
-
-@cache
-def _validator(version, kind):
-    group = version.partition("/")[0]
-    for path in sorted(CRDS.glob("*.yaml")):
-        for crd in yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader):
-            if crd and crd["spec"]["group"] == group and crd["spec"]["names"]["kind"] == kind:
-                for each in crd["spec"]["versions"]:
-                    if each["served"] and f"{group}/{each['name']}" == version:
-                        schema = _strict(each["schema"]["openAPIV3Schema"])
-                        schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
-                        return jsonschema.Draft202012Validator(schema)
-    raise AssertionError(f"no definition of {version} {kind} in {CRDS}")
-
-
-def _definitions():
-    if not CRDS.is_dir():
-        pytest.skip(f"no custom resource definitions in {CRDS} (MISSEDCALL_CRDS)")
 
 
 def _check(found):
     kinds = set()
     for each in found:
-        if each["apiVersion"].startswith(GROUPS):
-            wrong = list(_validator(each["apiVersion"], each["kind"]).iter_errors(each))
+        if each["apiVersion"].startswith(crds.GROUPS):
+            wrong = list(crds.validator(each["apiVersion"], each["kind"]).iter_errors(each))
             assert [f"{each['kind']}: {error.json_path}: {error.message}" for error in wrong] == []
             kinds.add(each["kind"])
     return kinds
 
 
 def test_what_a_definition_does_not_know_is_refused():
-    _definitions()
+    crds.needed()
     good = next(each for each in rendered("keda-strimzi") if each["kind"] == "KafkaTopic")
 
     _check([good])
@@ -87,13 +34,13 @@ def test_what_a_definition_does_not_know_is_refused():
     ],
 )
 def test_custom_resources_are_what_their_operators_take(case, kinds):
-    _definitions()
+    crds.needed()
 
     assert _check(rendered(case)) >= kinds
 
 
 def test_a_certificate_instead_of_a_password_is_fine_too():
-    _definitions()
+    crds.needed()
     values = changed(
         "keda-strimzi",
         kafka__sasl__mechanism="",
