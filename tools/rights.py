@@ -50,9 +50,10 @@ kafka-acls.sh --bootstrap-server kafka-1:9092 --add --allow-principal User:misse
   --operation Read --topic partitioning
 ```
 
-A program looks when it starts whether brokers grant what it needs of topics, and names each right that is
-missing: the classifier ends with status 1, a notifier waits, a collector keeps what it receives. `missedcall
-check` asks for a notifier."""
+A program looks when it starts whether brokers grant what it needs, and names each right that is missing, with its
+topic or group: the classifier ends with status 1, a notifier waits, a collector keeps what it receives, `missedcall
+scale-partitions` refuses before it changes anything. A classifier from which its group or its transactional ids are
+taken later ends with status 70 and names them. `missedcall check` asks for a notifier."""
 
 
 def markdown() -> str:

@@ -1,14 +1,19 @@
 """Faust as we override it: the private names that `stream/eos.py` relies on, in the version that is pinned."""
 
+import asyncio
 import inspect
 from importlib import metadata
 
 import faust
+import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupAuthorizationFailedError
 from faust.tables.recovery import Recovery
 from faust.transport import conductor, consumer
 from faust.transport.drivers import aiokafka as driver
 
 from missedcall_classifier.policy import Policy
+from missedcall_classifier.stream import eos
 from missedcall_classifier.stream.app import make_app
 from missedcall_classifier.stream.eos import EosApp, EosConsumer, EosTransport, EosWorker
 from missedcall_classifier.stream.settings import ClassifierSettings
@@ -72,6 +77,31 @@ def test_each_record_is_handed_over_where_we_save_the_tasks():
     assert "wait_first" in vars(EosConsumer)
     assert "_topic_name_index" in inspect.getsource(conductor.Conductor.__init__)
     assert "queue.full()" in inspect.getsource(conductor.ConductorCompiler.build)
+
+
+def test_why_a_worker_cannot_be_of_its_group_is_where_we_look(monkeypatch):
+    class SaidError(Exception):
+        pass
+
+    def crash(_, why):
+        raise SaidError(why)
+
+    class Consumer:
+        refused = GroupAuthorizationFailedError()
+
+    monkeypatch.setattr(eos, "crash", crash)
+    monkeypatch.setattr(eos, "WATCH_S", 0.0)
+    settings = ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",)), application="app")
+    app = make_app(settings, Policy(), Cut(2, 48))
+    app.consumer = Consumer()
+
+    with pytest.raises(SaidError, match=r"^group app.g2: this user may not Read: grant it"):
+        asyncio.run(app._watch_group())
+
+    assert "self._pending_exception = exc" in inspect.getsource(GroupCoordinator._push_error_to_user)
+    assert "self._consumer" in inspect.getsource(driver.AIOKafkaConsumerThread._ensure_consumer)
+    assert "await self._getmany(" in inspect.getsource(consumer.Consumer._wait_next_records)
+    assert "await self._thread.getmany(" in inspect.getsource(consumer.ThreadDelegateConsumer._getmany)
 
 
 def test_the_name_of_a_worker_is_its_name_in_the_group():

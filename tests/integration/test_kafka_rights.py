@@ -1,10 +1,14 @@
 """The rights in docs/rights.md suffice, each of them is needed, and who lacks one is told which."""
 
 import asyncio
+import re
+import signal
 import sys
+from argparse import Namespace
 
 import pytest
 from support import kafka_rights
+from support.chaos_scale import JOB
 from support.classifier_process import ClassifierProcess
 from support.collector_process import CollectorProcess
 from support.command import missedcall
@@ -12,7 +16,11 @@ from support.kafka_rights import Place, cases
 from support.notifier_process import NotifierProcess, webhook
 from support.webhook_sink import WebhookSink
 
-from missedcall_common.kafka.rights import RIGHTS, lacking
+from missedcall_classifier.scale_partitions import main as scale_partitions
+from missedcall_classifier.stream import scale
+from missedcall_common.kafka.cut import Cut
+from missedcall_common.kafka.partitioning import look
+from missedcall_common.kafka.rights import APPLICATION, RIGHTS, lacking
 
 pytestmark = [pytest.mark.kafka]
 
@@ -57,68 +65,137 @@ def test_without_one_of_its_rights_a_program_does_not_work_and_sees_which_it_is(
     with place.without(case):
         with pytest.raises(Exception, match=NOT_ALLOWED):
             kafka_rights.USES[case.program](place, monkeypatch)
-        assert (case.right.kind != "topic") or place.named_as_lacking(case)
+        # What the job says is tested below.
+        assert case.right.kind != "topic" or case.program == "scale" or place.named_as_lacking(case)
 
 
-def test_the_services_work_together_each_as_a_user_of_its_own(fresh, tmp_path):
+@pytest.mark.parametrize("case", [case for case in cases() if case.program == "scale"], ids=str)
+def test_a_job_without_one_of_its_rights_changes_nothing_and_says_which(place, case, monkeypatch, capsys):
+    monkeypatch.setattr(scale, "SAMPLE_S", 0.1)
+    monkeypatch.setattr(scale, "BEHIND_S", 1e9)
+    for name, value in place.of("scale").items():
+        monkeypatch.setenv(name, value)
+    before = look(place.kafka_of("audit"), "rights")
+    kind = "transactional id" if case.right.kind == "transactionalId" else case.right.kind
+
+    with place.without(case):
+        to = before.partitioning.cut.partitions * 2
+        status = scale_partitions(Namespace(step="execute", to=to, bootstrap=None))
+
+    said = "".join(capsys.readouterr())
+    name = re.escape(case.right.name.replace(APPLICATION, place.environment["MISSEDCALL_APPLICATION"]))
+    assert re.search(rf"{kind} \S*{name}\S*: this user may not {case.operation}: grant it", said), said
+    assert status == (2 if case.right.name == "partitioning" and case.operation == "Read" else 3)
+    assert look(place.kafka_of("audit"), "rights") == before
+
+
+def test_the_services_work_together_each_as_a_user_of_its_own_while_the_log_is_cut_anew(fresh, tmp_path):
     place = fresh
+    quick = {"MISSEDCALL_DECIDE_SETTLE_S": "1"}
+
+    async def ended(command, environment, killed=False):
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        assert process.returncode == (-signal.SIGKILL if killed else 0), out + err
+        return out, err
+
+    async def job(*words, step=""):
+        environment = place.of("scale") | {"CHAOS_STEP": step, "CHAOS_SAMPLE_S": "0.2"}
+        await ended((*JOB, *words), environment, killed=bool(step))
+
+    async def tried(port):
+        trial = (sys.executable, "-W", "ignore", "-m", "missedcall_collector.trial")
+        words = ("--to", f"tcp://127.0.0.1:{port}", "--callee", CALLEE, "--timeout", "60")
+        out, err = await ended((*trial, *words), place.of("test"))
+        assert (b"missed, and its fact is there" in out, err) == (True, b"")
 
     async def scenario():
         async with (
             WebhookSink() as sink,
             CollectorProcess(place.of("collector")) as collector,
-            ClassifierProcess(place.of("classifier")) as classifier,
+            ClassifierProcess(place.of("classifier") | quick) as classifier,
             NotifierProcess(place.of("notifier") | webhook(sink.port, tmp_path)) as notifier,
         ):
             port = (await collector.ports())["tcp"]
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-W", "ignore", "-m", "missedcall_collector.trial"),
-                *("--to", f"tcp://127.0.0.1:{port}", "--callee", CALLEE, "--timeout", "60"),
-                env=place.of("test"),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            tried = await process.communicate()
+            await tried(port)
+            await job("--to", "4", "--plan")
+            await job("--to", "4", "--execute", step="marked")
+            await job("--abort")
+            await tried(port)
+            await job("--to", "4", "--execute", step="copied")
+            await job("--resume")
+            await tried(port)
             await notifier.until(
                 lambda: any(
-                    event["counts"].get("notices.sent") for event in notifier.named("counters.reported")
+                    event["counts"].get("notices.sent") == 3 for event in notifier.named("counters.reported")
                 )
             )
             audited = await asyncio.to_thread(
-                missedcall, "audit", env={"PYTHONWARNINGS": "", **place.of("audit")}
+                missedcall, "audit", env={"PYTHONWARNINGS": "", **place.of("audit"), **quick}
             )
             for process in (collector, classifier, notifier):
                 assert await process.terminate() == 0
-            return tried, audited, len(sink.calls)
+            return audited, len(sink.calls), len(collector.named("partitions.resumed"))
 
-    (out, err), audited, told = asyncio.run(scenario())
+    audited, told, resumed = asyncio.run(scenario())
 
-    assert (b"missed, and its fact is there" in out, err, told) == (True, b"", 1)
     assert (audited.returncode, audited.stderr) == (0, "")
+    assert (told, resumed) == (3, 2)
+    assert look(place.kafka_of("audit"), "rights").partitioning.cut == Cut(3, 4)
+
+
+@pytest.fixture(scope="module")
+def young(kafka):
+    found = Place(kafka)
+    yield found
+    found.close()
+
+
+MAY_NOT = "this user may not {}: grant it, see docs/rights.md"
 
 
 @pytest.mark.parametrize(
-    ("program", "kind", "said"),
+    ("program", "kind", "left", "said"),
     [
-        ("classifier", "group", "app: this user may not Read: grant it, see docs/rights.md"),
-        ("classifier", "transactionalId", "Kafka does not allow it: see docs/rights.md"),
-        ("classifier", "topic", "sip-transactions: this user may not Read: grant it, see docs/rights.md"),
-        ("notifier", "group", "are read as group"),
-        ("notifier", "transactionalId", "cannot be taken over by"),
-        ("notifier", "topic", "missed-calls: this user may not Read: grant it, see docs/rights.md"),
+        ("classifier", "group", "", f"app: {MAY_NOT.format('Read')}"),
+        ("classifier", "group", "Describe", f"app: {MAY_NOT.format('Read')}"),
+        ("classifier", "transactionalId", "", f"app-*: {MAY_NOT.format('Write')}"),
+        ("classifier", "topic", "", f"sip-transactions: {MAY_NOT.format('Read')}"),
+        ("notifier", "group", "", f"notifier-webhook: {MAY_NOT.format('Read')}"),
+        ("notifier", "group", "Describe", f"notifier-webhook: {MAY_NOT.format('Read')}"),
+        ("notifier", "transactionalId", "", "cannot be taken over by"),
+        ("notifier", "topic", "", f"missed-calls: {MAY_NOT.format('Read')}"),
     ],
 )
-def test_a_service_without_a_right_says_which(fresh, tmp_path, program, kind, said):
+def test_a_service_without_a_right_says_which(young, tmp_path, program, kind, left, said):
     case = next(case for case in cases() if (case.program, case.right.kind) == (program, kind))
     process = (
-        ClassifierProcess(fresh.of(program))
+        ClassifierProcess(young.of(program))
         if program == "classifier"
-        else NotifierProcess(fresh.of(program) | webhook(1, tmp_path))
+        else NotifierProcess(young.of(program) | webhook(1, tmp_path))
     )
 
     async def scenario():
         async with process:
             await process.until(lambda: any(said in str(event) for event in process.events))
 
-    with fresh.without(case, wholly=True):
+    with young.without(case, wholly=not left):
         asyncio.run(scenario())
+
+
+def test_a_classifier_whose_group_is_taken_from_it_says_so(young):
+    case = next(case for case in cases() if (case.program, case.right.kind) == ("classifier", "group"))
+
+    async def scenario():
+        async with ClassifierProcess(young.of("classifier")) as classifier:
+            await classifier.event("state.loaded", 2)
+            with young.without(case):
+                status = await classifier.ended()
+            return status, classifier.named("service.failed")
+
+    status, (failed,) = asyncio.run(scenario())
+
+    assert status == 70
+    assert f"app: {MAY_NOT.format('Read')}" in failed["detail"]

@@ -13,7 +13,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.partitioning import look
 from missedcall_common.kafka.plan import name_of, plan, refusals
-from missedcall_common.kafka.rights import lacking
+from missedcall_common.kafka.rights import lacking, may_not
 from missedcall_common.kafka.topics import connected
 from missedcall_common.runtime.events import Event, configure, emit
 from missedcall_common.runtime.settings import SettingsError
@@ -78,7 +78,7 @@ def check_topics(settings: ClassifierSettings, cut: Cut) -> None:
         found = topics.find([*ours, name_of("partitioning", settings.kafka)])
         group = group_of(settings, cut)
         if not topics.may_join(group):  # Faust would wait for ever, and say nothing
-            raise KafkaUnusableError(f"group {group}: this user may not Read: grant it, see docs/rights.md")
+            raise KafkaUnusableError(may_not(f"group {group}", "Read"))
     if problems := [*map(str, lacking("classifier", settings.kafka, found, cut)), *refusals(wanted, found)]:
         raise KafkaUnusableError("; ".join(problems))
     for topic in wanted:

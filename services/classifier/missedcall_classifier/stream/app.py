@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import faust
+from aiokafka.errors import GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed
 from faust.types import TP
 
 from missedcall_classifier.policy import Policy
@@ -18,6 +19,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, login_of, reach, 
 from missedcall_common.kafka.cut import Cut
 from missedcall_common.kafka.partitioning import PartitioningTopic
 from missedcall_common.kafka.plan import name_of
+from missedcall_common.kafka.rights import may_not
 from missedcall_common.kafka.settings import KafkaSettings
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
@@ -67,11 +69,18 @@ def make_app(settings: ClassifierSettings, policy: Policy, cut: Cut, telemetry: 
     def ready() -> str:
         return "" if partitions.ready else "partitions are not loaded"
 
+    group = group_of(settings, cut)
     app = EosApp(
-        group_of(settings, cut),
+        group,
         source=source,
         partitions=partitions,
         health=Health(settings.health, live=live, ready=ready, metrics=telemetry.exposition),
+        rights={
+            GroupAuthorizationFailedError: may_not(f"group {group}", "Read"),
+            TransactionalIdAuthorizationFailed: may_not(
+                f"transactional id {settings.application}-*", "Write"
+            ),
+        },
         broker=[f"kafka://{broker}" for broker in kafka.bootstrap],
         broker_credentials=credentials(kafka),
         value_serializer="raw",

@@ -13,10 +13,11 @@ Rule 4: the private names of Faust that this module uses are held in place by `t
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -25,6 +26,8 @@ from missedcall_common.runtime.health import Health, HealthError
 
 CRASHED = 70
 """Exit status after a transaction that failed."""
+WATCH_S = 1.0
+"""Between two looks whether we can be of our group. More: for so long a worker does nothing and says nothing."""
 
 
 class Partitions:
@@ -58,11 +61,26 @@ class EosConsumer(driver.Consumer):
             return False
         return not any(channel.queue.full() for channel in app.topics._topic_name_index[app.source])  # noqa: SLF001
 
+    @property
+    def refused(self) -> KafkaError | None:
+        """Why the client cannot be of its group, if so."""
+        client: Any = self._thread._consumer  # noqa: SLF001
+        error: KafkaError | None = client and client._coordinator._pending_exception  # noqa: SLF001
+        return error
+
+    async def _getmany(self, *args: Any, **options: Any) -> Any:
+        """Read; what the client does not get over is told in our words, not in Faust's."""
+        app: Any = self.app
+        try:
+            return await super()._getmany(*args, **options)
+        except KafkaError as error:
+            app.crash(error)
+
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         """Commit; called by the timer, before partitions are given away, and at the end."""
         app: Any = self.app
         # A commit that has begun is brought to its end, also if who asked for it does not wait any more.
-        committed = await asyncio.shield(asyncio.ensure_future(self._commit_or_crash(app.partitions)))
+        committed = await asyncio.shield(asyncio.ensure_future(self._commit_or_crash(app)))
         for partition, offset in committed.items():
             tp = TP(app.source, partition)
             self._acked.pop(tp, None)
@@ -71,11 +89,11 @@ class EosConsumer(driver.Consumer):
             self._committed_offset[tp] = offset
         return bool(committed)
 
-    async def _commit_or_crash(self, partitions: Partitions) -> dict[int, int]:
+    async def _commit_or_crash(self, app: "EosApp") -> dict[int, int]:
         try:
-            return await partitions.commit()
+            return await app.partitions.commit()
         except BaseException as error:  # noqa: BLE001 - whatever it is, nothing is known after it
-            crash(error)
+            app.crash(error)
 
 
 class EosTransport(driver.Transport):
@@ -88,7 +106,13 @@ class EosApp(faust.App):
     """A Faust app whose commits are transactions."""
 
     def __init__(
-        self, *args: Any, source: str, partitions: Partitions, health: Health, **settings: Any
+        self,
+        *args: Any,
+        source: str,
+        partitions: Partitions,
+        health: Health,
+        rights: Mapping[type[KafkaError], str],
+        **settings: Any,
     ) -> None:
         """Prepare.
 
@@ -97,11 +121,13 @@ class EosApp(faust.App):
             source: full name of the topic that is read.
             partitions: what to do about them.
             health: who answers for us, from before the state is read.
+            rights: what is to be said of an error that means that one is missing.
             settings: as of a Faust app.
         """
         self.source = source
         self.partitions = partitions
         self.health = health
+        self._rights = rights
         self.moved = False
         """Whether the log goes on elsewhere, and this ends for that."""
         super().__init__(*args, **settings)
@@ -111,6 +137,7 @@ class EosApp(faust.App):
     async def on_first_start(self) -> None:
         """Answer probes before anything that takes long."""
         await super().on_first_start()
+        self.add_future(self._watch_group())
         try:
             await self.health.start()
         except HealthError as error:  # Faust would log its own trace and hide ours
@@ -124,6 +151,21 @@ class EosApp(faust.App):
         await self.health.stop()
         await super().on_stop()
 
+    async def _watch_group(self) -> None:
+        """End the process once we cannot be of our group.
+
+        The client keeps why for whoever reads next, and waits; Faust reads nothing before its first partition.
+        """
+        consumer: Any = self.consumer
+        while not self.should_stop:
+            await self.sleep(WATCH_S)
+            if (error := consumer.refused) is not None:
+                self.crash(error)
+
+    def crash(self, error: BaseException) -> NoReturn:
+        """End the process, and say which right is missing if that is why."""
+        crash(error, next((said for kind, said in self._rights.items() if isinstance(error, kind)), ""))
+
     def _new_transport(self) -> EosTransport:
         return EosTransport(self.conf.broker_consumer, self)
 
@@ -132,7 +174,7 @@ class EosApp(faust.App):
         try:
             await self.partitions.take_over(assigned)
         except Exception as error:  # noqa: BLE001 - Faust would log it and read on
-            crash(error)
+            self.crash(error)
 
 
 class EosWorker(faust.Worker):
@@ -156,9 +198,14 @@ class EosWorker(faust.Worker):
         await asyncio.sleep(0)
 
 
-def crash(error: BaseException) -> NoReturn:
-    """End the process at once: no handler may still write anything."""
+def crash(error: BaseException, why: str = "") -> NoReturn:
+    """End the process at once: no handler may still write anything.
+
+    Args:
+        error: what happened.
+        why: what is to be done about it, if that is known.
+    """
     refused = "AuthorizationFailed" in type(error).__name__
-    detail = "Kafka does not allow it: see docs/rights.md" if refused else "a restart resumes"
-    emit(Event.SERVICE_FAILED, error, detail=f"the open transaction is given up; {detail}")
+    why = why or ("Kafka does not allow it: see docs/rights.md" if refused else "a restart resumes")
+    emit(Event.SERVICE_FAILED, error, detail=f"the open transaction is given up; {why}")
     os._exit(CRASHED)

@@ -22,10 +22,12 @@ import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType
 from kafka.errors import (
+    GroupAuthorizationFailedError,
     InvalidProducerEpochError,
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFencedError,
+    TransactionalIdAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -36,7 +38,7 @@ from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.cut import KEY, Cut, Partitioning, encode
 from missedcall_common.kafka.partitioning import PartitioningTopic
 from missedcall_common.kafka.plan import OF_CUT, Wanted, name_of, plan
-from missedcall_common.kafka.rights import lacking
+from missedcall_common.kafka.rights import lacking, may_not
 from missedcall_common.kafka.topics import CONNECT_MS, Topics
 from missedcall_schemas.codec import CodecError, decode_batch, encode_batch
 from missedcall_schemas.records import CaptureBatch
@@ -162,14 +164,15 @@ class Scaling:
         there = self._partitioning.look().partitioning
         cut = there.cut
         source, state = self._names(cut)
-        found = Topics(self._admin).find([source, state, name_of("partitioning", self._kafka)])
-        if problems := list(map(str, lacking("scale", self._kafka, found, cut))):
-            raise RefusedError("; ".join(problems))
+        self._must_be_allowed(cut)
         refusals = [*self._wrong_count(cut.partitions, to), *self._unfinished(there)]
         refusals += self._unhealthy([source, state])
         log = [TopicPartition(source, number) for number in range(cut.partitions)]
         records, messages, size = self._sample(log)
-        lag = self._lag(cut, log)
+        try:
+            lag = self._lag(cut, log)
+        except KafkaUnusableError as error:
+            raise RefusedError(str(error)) from error
         if lag > BEHIND_S * max(records, 1.0):
             refusals.append(f"the classifiers are {lag / max(records, 1.0):.0f} s behind what comes")
         rows = state_bytes = old = 0
@@ -419,11 +422,15 @@ class Scaling:
         source, _ = self._names(there.cut)
         log = [TopicPartition(source, number) for number in range(there.cut.partitions)]
         deadline = time.monotonic() + BEGIN_S
-        while len(self._committed(there.cut, log)) < len(log):
-            if time.monotonic() > deadline:
-                self._done("running", "the classifiers have not begun with it yet: look at them")
-                return
-            time.sleep(LOOK_S)
+        try:
+            while len(self._committed(there.cut, log)) < len(log):
+                if time.monotonic() > deadline:
+                    self._done("running", "the classifiers have not begun with it yet: look at them")
+                    return
+                time.sleep(LOOK_S)
+        except KafkaUnusableError as error:
+            self._done("running", f"whether the classifiers have begun is not to be seen: {error}")
+            return
         self._done(
             "running", f"the classifiers decide again, {time.monotonic() - began:.1f} s after the hold began"
         )
@@ -446,8 +453,16 @@ class Scaling:
         return [f"{phase}: --resume or --abort"]
 
     def _must_be_unfinished(self) -> None:
-        if self._partitioning.look().partitioning.next is None:
+        there = self._partitioning.look().partitioning
+        if there.next is None:
             raise RefusedError("nothing is under way")
+        self._must_be_allowed(there.cut)
+
+    def _must_be_allowed(self, cut: Cut) -> None:
+        """Raise RefusedError unless each right on topics is there; others are seen when they are needed."""
+        found = Topics(self._admin).find([*self._names(cut), name_of("partitioning", self._kafka)])
+        if problems := list(map(str, lacking("scale", self._kafka, found, cut))):
+            raise RefusedError("; ".join(problems))
 
     def _unhealthy(self, topics: list[str]) -> list[str]:
         found = []
@@ -486,6 +501,10 @@ class Scaling:
             self._alter(source, str(SEALED), trying=True)
         except (KafkaError, ValueError) as error:  # the client cannot see what there is to be set
             found.append(f"{LIMIT} of topic {source} may not be set: {type(error).__name__}")
+        try:
+            self._take_over()  # nothing is under way that this would end
+        except RefusedError as error:
+            found.append(str(error))
         return found
 
     def _sample(self, log: list[TopicPartition]) -> tuple[float, float, float]:
@@ -512,6 +531,8 @@ class Scaling:
         group = group_of(self._settings, cut)
         try:
             found = self._admin.list_group_offsets({group: log})[group]
+        except GroupAuthorizationFailedError as error:
+            raise KafkaUnusableError(may_not(f"group {group}", "Describe")) from error
         except KafkaError as error:
             if error.retriable:  # its coordinator moves, or is new
                 return {}
@@ -556,10 +577,20 @@ class Scaling:
         return [topic for topic in plan(self._kafka, cut) if topic.name in names]
 
     def _take_over(self) -> Partitioning:
-        """Take the id by which records are written; return what holds then."""
+        """Take the id by which records are written; return what holds then.
+
+        Raises:
+            RefusedError: the right to it is missing.
+        """
+        if self._records is None:
+            self._take_id()
+        return self._partitioning.look().partitioning
+
+    def _take_id(self) -> None:
+        name = f"{self._settings.application}-scale"
         self._records = KafkaProducer(
             **self._arguments,
-            transactional_id=f"{self._settings.application}-scale",
+            transactional_id=name,
             transaction_timeout_ms=TRANSACTION_MS,
             request_timeout_ms=REQUEST_MS,
             allow_auto_create_topics=False,
@@ -572,8 +603,10 @@ class Scaling:
             request_timeout_ms=REQUEST_MS,
             allow_auto_create_topics=False,
         )
-        self._records.init_transactions()
-        return self._partitioning.look().partitioning
+        try:
+            self._records.init_transactions()
+        except TransactionalIdAuthorizationFailedError as error:
+            raise RefusedError(may_not(f"transactional id {name}", "Write")) from error
 
     def _record(self, there: Partitioning, **changes: Any) -> Partitioning:
         """Write what holds from now on, unless another job has taken over."""

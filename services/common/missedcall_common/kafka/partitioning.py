@@ -13,6 +13,7 @@ from kafka.errors import TopicAuthorizationFailedError
 from .client import KafkaUnusableError, connection
 from .cut import Partitioning, decode, unscaled
 from .plan import name_of
+from .rights import may_not
 from .settings import KafkaSettings
 from .topics import CONNECT_MS, said_simply
 
@@ -57,6 +58,11 @@ class PartitioningTopic:
         try:
             with said_simply():
                 self._read()
+        except KafkaUnusableError as error:
+            self.close()
+            if isinstance(error.__cause__, TopicAuthorizationFailedError):
+                raise KafkaUnusableError(may_not(f"topic {self._where.topic}", "Read")) from error
+            raise
         except BaseException:
             self.close()
             raise

@@ -99,6 +99,16 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 _BROKERS_SAY = {"DescribeConfigs": "DESCRIBE_CONFIGS", "AlterConfigs": "ALTER_CONFIGS"}
 
 
+def may_not(what: str, operation: str) -> str:
+    """Return the sentence about a right that is missing.
+
+    Args:
+        what: kind and name of the resource.
+        operation: as Kafka's tools call it.
+    """
+    return f"{what}: this user may not {operation}: grant it, see docs/rights.md"
+
+
 class Lack(NamedTuple):
     """A right that is missing; `str` of it is the sentence."""
 
@@ -107,7 +117,7 @@ class Lack(NamedTuple):
     operation: str
 
     def __str__(self) -> str:
-        return f"topic {self.topic}: this user may not {self.operation}: grant it, see docs/rights.md"
+        return may_not(f"topic {self.topic}", self.operation)
 
 
 def lacking(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
@@ -20,10 +20,13 @@ from msgspec.structs import replace
 
 from .client import KafkaUnusableError, connection
 from .plan import Found, Wanted
+from .rights import may_not
 from .settings import KafkaSettings
 
 CONNECT_MS = 10_000
 """To find a broker. Less: a cluster that is busy starting counts as absent. More: so long nothing is said."""
+NOBODY = "nobody"
+"""Not the id of any member: those end with 36 characters of the broker's own."""
 
 
 class Topics:
@@ -68,23 +71,26 @@ class Topics:
         for name in seen:
             entries = configs.get(name)
             if not entries:  # a topic has some in any case; the client passes over the refusal
-                raise KafkaUnusableError(
-                    f"topic {name}: this user may not DescribeConfigs: grant it, see docs/rights.md"
-                )
+                raise KafkaUnusableError(may_not(f"topic {name}", "DescribeConfigs"))
             own = {key: entry["value"] for key, entry in entries.items() if _own(entry)}
             found[name] = replace(found[name], config=own)
         return found
 
     def may_join(self, group: str) -> bool:
-        """Whether brokers let this user be of a consumer group; True where they do not say."""
+        """Whether brokers let this user be of a consumer group; True where they do not say.
+
+        Of a group that was never there they do not tell what is allowed. So one leaves who was never in it: that
+        changes nothing, needs Read as joining does, and brokers look at rights before they look whose group it is.
+        """
         try:
-            found = self._admin.describe_groups([group])[group]
+            broker = self._admin.describe_cluster()["brokers"][0]["broker_id"]
+            nobody = MemberToRemove(member_id=NOBODY)
+            self._admin.remove_group_members(group, [nobody], group_coordinator_id=broker)
         except GroupAuthorizationFailedError:
             return False
-        except KafkaError:  # its coordinator moves, or is new
+        except KafkaError:  # that broker has nothing to do with it, as a rule
             return True
-        may = found.get("authorized_operations")
-        return "GroupAuthorizationFailed" not in str(found["error"]) and (not may or "READ" in may)
+        return True
 
     def create(self, wanted: Iterable[Wanted]) -> None:
         """Create topics; one that another process creates at the same moment is created.

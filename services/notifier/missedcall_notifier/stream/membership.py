@@ -16,9 +16,15 @@ from typing import Any, NamedTuple, Protocol
 
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    UnknownTopicOrPartitionError,
+)
 
 from missedcall_common.kafka.client import KafkaUnusableError
+from missedcall_common.kafka.rights import may_not
 from missedcall_common.runtime.events import Event, emit
 
 POLL_MS = 50
@@ -213,7 +219,10 @@ class Membership:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             place = self._place
-            emit(Event.KAFKA_LOST, error, detail=f"no facts of {place.topic} are read as group {place.group}")
+            detail = f"no facts of {place.topic} are read as group {place.group}"
+            if isinstance(error, GroupAuthorizationFailedError):
+                detail = may_not(f"group {place.group}", "Read")
+            emit(Event.KAFKA_LOST, error, detail=detail)
 
     # -- called by the listener ----------------------------------------------------------------------
 
