@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -39,7 +39,7 @@ from missedcall_common.kafka.cut import Cut, Partitioning
 from missedcall_common.kafka.partitioning import look
 from missedcall_common.placing import heirs
 from missedcall_schemas.codec import decode_batch, decode_missed_call
-from missedcall_schemas.records import CaptureBatch, MissedCall
+from missedcall_schemas.records import CaptureBatch, MissedCall, SipMessage
 
 JOB = (sys.executable, "-W", "ignore", str(Path(__file__).with_name("crashing_scale.py")), "scale-partitions")
 STEPS = (
@@ -53,6 +53,9 @@ WAITING = {"SETTLE_S": "1", "OPEN_BRANCH_S": "4", "GIVE_UP_S": "10", "QUEUE_S": 
 JOB_S = 180.0
 """For one life of the job."""
 PATIENCE_S = 120.0
+
+Log = dict[int, list[CaptureBatch]]
+"""Partition -> batches, in order."""
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -92,6 +95,11 @@ class Done(Struct, frozen=True, kw_only=True):
     cuts: tuple[Cut, ...]
     differ: int
     """Facts that are not those of the undisturbed run, by id, revision, and all of their content."""
+    late: int
+    """Calls of which something came after time had ended them, from a collector that had stood still."""
+    late_differ: int
+    """Facts about these that differ, which `differ` does not count: whether what is late still finds its call is a
+    matter of ticks, one each second, which are not those of a log that is not cut."""
     sample: str
     """Of these: names of the fields that differ."""
     facts: int
@@ -120,7 +128,10 @@ class Done(Struct, frozen=True, kw_only=True):
                     f"{self.behind} records not decided"
                 ),
                 f"{self.outcome}",
-                f"undisturbed: {self.facts} facts, {self.differ} differ{self.sample}",
+                (
+                    f"undisturbed: {self.facts} facts, {self.differ} differ; of {self.late} calls something came "
+                    f"after time had ended them, {self.late_differ} of these differ{self.sample}"
+                ),
             )
         )
 
@@ -200,12 +211,18 @@ class ScaleChaos:
             (fact.fact_id, fact.revision): fact
             for fact in map(decode_missed_call, values(bootstrap, f"{prefix}missed-calls"))
         }
-        expected = {(fact.fact_id, fact.revision): fact for fact in self._undisturbed(found.cuts)}
+        logs = [self._log(cut) for cut in found.cuts]
+        expected = {(fact.fact_id, fact.revision): fact for fact in self._undisturbed(found.cuts, logs)}
         keys = published.keys() | expected.keys()
+        differ = [key for key in keys if published.get(key) != expected.get(key)]
+        late = too_late(logs, self.policy)
+        of_late = sum((published.get(key) or expected[key]).call_id in late for key in differ)
         return Done(
             outcome=compare(bootstrap, prefix, self.policy, found.cuts),
             cuts=found.cuts,
-            differ=sum(published.get(key) != expected.get(key) for key in keys),
+            differ=len(differ) - of_late,
+            late=len(late),
+            late_differ=of_late,
             sample=": ".join(["", *_differences(published, expected)])[:2000],
             facts=len(expected),
             sent=sent,
@@ -218,19 +235,18 @@ class ScaleChaos:
             happened=dict(self._happened),
         )
 
-    def _undisturbed(self, cuts: Sequence[Cut]) -> Iterator[MissedCall]:
-        logs = [self._log(cut) for cut in cuts]
+    def _undisturbed(self, cuts: Sequence[Cut], logs: Sequence[Log]) -> Iterator[MissedCall]:
         for partition in range(cuts[0].partitions):
             engine = Engine(self.policy)
             numbers: dict[tuple[str, int], int] = {}
             for log, cut in zip(logs, cuts, strict=True):
                 parts = [log[heir] for heir in heirs(partition, cuts[0].partitions, cut.partitions)]
-                for batch in _one(parts, numbers):
+                for batch in one(parts, numbers):
                     for decision in engine.feed(batch):
                         yield from decision.facts
 
-    def _log(self, cut: Cut) -> dict[int, list[CaptureBatch]]:
-        log: dict[int, list[CaptureBatch]] = defaultdict(list)
+    def _log(self, cut: Cut) -> Log:
+        log: Log = defaultdict(list)
         for partition, value in records(self._cluster.bootstrap, self._topic("sip-transactions", cut)):
             log[partition].append(decode_batch(value))
         return log
@@ -355,28 +371,77 @@ class ScaleChaos:
             await asyncio.sleep(0.5)
 
 
-def _one(parts: Sequence[list[CaptureBatch]], numbers: dict[tuple[str, int], int]) -> Iterator[CaptureBatch]:
-    """Make one partition of several: each batch in order of its clock, with numbers that keep holes.
+def too_late(logs: Sequence[Log], policy: Policy) -> set[str]:
+    """Return the Call-IDs of calls that heard nothing for longer than a branch may be open, and then something."""
+    received_ms: dict[str, list[int]] = defaultdict(list)
+    for log in logs:
+        for batches in log.values():
+            for batch in batches:
+                for message in batch.messages:
+                    received_ms[message.call_id].append(message.received_ms)
+    longest_ms = policy.open_branch_s * 1000
+    return {
+        call_id
+        for call_id, times in received_ms.items()
+        if any(after - before > longest_ms for before, after in pairwise(sorted(times)))
+    }
 
-    In the order of their clocks they come where nobody has to hold back what he has.
+
+def one(
+    parts: Sequence[Sequence[CaptureBatch]], numbers: dict[tuple[str, int], int]
+) -> Iterator[CaptureBatch]:
+    """Make one partition of several, as collectors would have written it: a batch holds what came until its clock.
+
+    Collectors follow each other in the order of their clocks, as where nobody has to hold back what he has.
+
+    Args:
+        parts: the batches of each.
+        numbers: of each collector and incarnation the sequence number that is next; goes on from call to call.
     """
-    expected: dict[tuple[int, str, int], int] = {}
-    ways: dict[tuple[int, str], list[tuple[int, CaptureBatch]]] = defaultdict(list)
-    for part, batches in enumerate(parts):
+    ways: dict[str, list[list[CaptureBatch]]] = defaultdict(lambda: [[] for _ in parts])
+    nobodys = []
+    for number, batches in enumerate(parts):
         for batch in batches:
-            if batch.collector or batch.clock_ms:  # a mark of the job says nothing
-                ways[part, batch.collector].append((part, batch))
-    merged = heapq.merge(*ways.values(), key=lambda found: found[1].clock_ms)
-    for part, batch in merged:
-        if not batch.collector:
-            yield batch
-            continue
+            if batch.collector:
+                ways[batch.collector][number].append(batch)
+            elif batch.clock_ms:  # a mark of the job says nothing
+                nobodys.append(batch)
+    nobodys.sort(key=_clock)
+    yield from heapq.merge(nobodys, *(_one_way(own, numbers) for own in ways.values()), key=_clock)
+
+
+def _one_way(
+    parts: Sequence[Sequence[CaptureBatch]], numbers: dict[tuple[str, int], int]
+) -> Iterator[CaptureBatch]:
+    """Yield one collector's batches of several partitions as of one, with numbers that keep holes.
+
+    Its clock must not pass what it had received and put into another partition's batch.
+    """
+    messages = deque(
+        heapq.merge(*([m for batch in part for m in batch.messages] for part in parts), key=_received)
+    )
+    expected: dict[tuple[int, str, int], int] = {}
+    for part, batch in heapq.merge(
+        *([(number, batch) for batch in part] for number, part in enumerate(parts)),
+        key=lambda found: found[1].clock_ms,
+    ):
         life = (batch.collector, batch.incarnation)
-        number = numbers.get(life, batch.sequence)
-        hole = batch.sequence - expected.get((part, *life), batch.sequence)
+        hole = max(0, batch.sequence - expected.get((part, *life), batch.sequence))
         expected[(part, *life)] = batch.sequence + 1
-        numbers[life] = number + max(0, hole) + 1
-        yield replace(batch, sequence=number + max(0, hole))
+        number = numbers.get(life, batch.sequence) + hole
+        numbers[life] = number + 1
+        came = []
+        while messages and messages[0].received_ms <= batch.clock_ms:
+            came.append(messages.popleft())
+        yield replace(batch, sequence=number, messages=tuple(came))
+
+
+def _clock(batch: CaptureBatch) -> int:
+    return batch.clock_ms
+
+
+def _received(message: SipMessage) -> int:
+    return message.received_ms
 
 
 def _differences(
