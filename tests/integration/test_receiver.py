@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from support import hep_calls
 
 from missedcall_classifier.policy import Policy
 from missedcall_collector import clock, collecting
+from missedcall_collector.batching import LINGER_MS
+from missedcall_collector.correlation import CorrelationRules
 from missedcall_collector.settings import ListenSettings
 from missedcall_embedded.link import (
     BATCH,
@@ -168,6 +171,39 @@ def test_a_stream_waits_for_the_pipeline_and_loses_nothing():
     assert pipeline.messages == 20_000
     assert pipeline.holes == 0
     assert "dropped.queue-full" not in pipeline.reports[-1].counts
+
+
+def test_what_the_kernel_dropped_while_a_collector_stood_still_is_a_hole_before_its_clock_goes_on():
+    batches = []
+
+    async def scenario():
+        found = collecting.Collecting(
+            order(tcp=(), receive_buffer_kb=64).listen,
+            CorrelationRules(),
+            hand_on=lambda _, batch: batches.append(batch),
+            backlog=lambda: 0,
+        )
+        (where,) = await found.start()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(many(1)[0], where.address)
+            async with asyncio.timeout(PATIENCE_S):
+                while found.counts["received"] < 1:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.005)
+            before_ms = found._batcher.clock_ms
+            time.sleep(2 * LINGER_MS / 1000)  # noqa: ASYNC251 - nothing goes on here meanwhile
+            for frame in many(2000):
+                sender.sendto(frame, where.address)
+        async with asyncio.timeout(PATIENCE_S):
+            while not batches or batches[-1].clock_ms <= before_ms + LINGER_MS:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.005)
+        await found.stop(at_once=True)
+        return before_ms, found.counts["dropped.kernel"]
+
+    before_ms, dropped = asyncio.run(scenario())
+    after = next(number for number, batch in enumerate(batches) if batch.clock_ms > before_ms + LINGER_MS)
+
+    assert dropped > 0
+    assert batches[after].sequence == after + 1
 
 
 def test_a_frame_that_trips_a_mistake_costs_itself_only(monkeypatch):

@@ -29,3 +29,5 @@ class Meta(Struct, array_like=True):
     gaps: list[int] = []
     """Collector times at which batches were found to be missing, the latest `MAX_GAPS`."""
     watermark_ms: int = 0
+    heard_ms: list[int] = []
+    """For each of `gaps`, up to when its collector had been heard before: what it missed came between the two."""

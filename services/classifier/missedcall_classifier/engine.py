@@ -123,6 +123,8 @@ class Engine:
                     self._meta = msgspec.msgpack.decode(row, type=Meta)
                 except msgspec.DecodeError as error:
                     raise StateError(f"row {META} of {len(row)} bytes is no engine state: {error}") from error
+                meta = self._meta  # an earlier release did not note `heard_ms`
+                meta.heard_ms = meta.gaps[: len(meta.gaps) - len(meta.heard_ms)] + meta.heard_ms
                 continue
             call = self._calls[key] = decode_row(row)
             self._index.enter(call)
@@ -219,6 +221,7 @@ class Engine:
         if anew or sequence > expected:  # a hole in the sequence, or a collector that began anew
             self.counts["gap"] += 1 if anew else sequence - expected
             meta.gaps = [*meta.gaps, clock_ms][-MAX_GAPS:]
+            meta.heard_ms = [*meta.heard_ms, meta.clocks.get(collector, clock_ms)][-MAX_GAPS:]
         meta.sequences[collector] = (incarnation, sequence + 1)
         return self._slowest(clock_ms, [clock for name, clock in meta.clocks.items() if name != collector])
 
@@ -564,7 +567,8 @@ class Engine:
     def _decide(
         self, call: Call, picture: Picture, cases: list[Case], now_ms: int, decisions: list[Decision]
     ) -> None:
-        blind = any([call.opened_ms <= gap <= now_ms for gap in self._meta.gaps])
+        gaps = zip(self._meta.heard_ms, self._meta.gaps, strict=True)
+        blind = any([heard <= now_ms and call.opened_ms <= again for heard, again in gaps])
         verdicts, facts = publish(call, rule_on(call, cases, now_ms, self._digest), blind=blind)
         self._close(call, now_ms)
         for verdict in verdicts:

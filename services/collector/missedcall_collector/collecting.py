@@ -156,6 +156,8 @@ class Collecting:
             emit(Event.RECORD_REFUSED, error, record="SipMessage")
 
     def _hand_on_all(self, closed: list[Batch]) -> None:
+        if closed:  # who stood still learns of it here: the clock of this batch is beyond what was lost
+            self._count_kernel_drops()
         holes = self._holes
         for partition, batch in closed:
             self._hand_on(partition, replace(batch, sequence=batch.sequence + holes) if holes else batch)

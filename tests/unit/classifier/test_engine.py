@@ -1,8 +1,9 @@
 """The engine's laws that no single ladder states: state rows, clocks, limits, corrections."""
 
-from msgspec.msgpack import decode
+from msgspec.msgpack import decode, encode
 from msgspec.structs import replace
-from support.decide import captured, feed, rows_of, tick, verdicts
+from support.decide import captured, facts, feed, rows_of, tick, verdicts
+from support.ladder_capture import EPOCH_MS, batches
 
 from missedcall_classifier.decision import Meta
 from missedcall_classifier.engine import IDLE_COLLECTOR_S, META, Engine
@@ -91,3 +92,37 @@ def test_a_batch_of_nobody_leaves_no_trace_that_holds_collectors_back_or_marks_c
 
     assert engine.clock_ms == clock_ms + 1000
     assert engine.counts["gap"] == 0
+
+
+def test_a_call_that_is_decided_within_a_hole_is_blind_and_none_before_or_after_it():
+    engine = Engine(Policy())
+    *before, last = captured(CANCELLED)
+    feed(engine, [*before, last])
+    (batch,) = batches([last])
+    (decision,) = engine.feed(CaptureBatch(batch.collector, batch.incarnation, 50, batch.clock_ms + 60_000))
+
+    assert [fact.blind_window for fact in decision.facts] == [True]
+
+
+def test_a_hole_that_is_over_before_a_call_begins_and_one_that_begins_after_its_end_blind_nobody():
+    engine = Engine(Policy())
+    ticked(engine, "collector-1", 0, EPOCH_MS - 20_000)
+    ticked(engine, "collector-1", 9, EPOCH_MS - 10_000)
+    said = []
+    for number, batch in enumerate(batches(captured(CANCELLED))):
+        said += engine.feed(replace(batch, collector="collector-1", incarnation=1, sequence=10 + number))
+    at_ms = EPOCH_MS + 30_000
+    said += engine.feed(CaptureBatch("collector-1", 1, 11 + number, at_ms))
+    ticked(engine, "collector-1", 90, at_ms + 10_000)
+
+    assert engine.counts["gap"] == 8 + 78 - number
+    assert [fact.blind_window for fact in facts(said)] == [False]
+
+
+def test_a_state_that_does_not_say_how_wide_a_hole_is_is_read():
+    meta = encode(({"c": 5000}, {"c": (1, 7)}, [2000, 5000], 5000))
+    engine = Engine(Policy())
+    engine.load([(META, meta)])
+    found = ticked(engine, "c", 9, 9000)
+
+    assert list(zip(found.heard_ms, found.gaps, strict=True)) == [(2000, 2000), (5000, 5000), (5000, 9000)]
