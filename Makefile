@@ -117,19 +117,22 @@ VERSION  ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' services/collector/pypro
 BUILDER  ?= $(firstword $(foreach name,buildah podman docker,$(if $(shell command -v $(name)),$(name))))
 
 .PHONY: images
-images:  ## build the images of the services (IMAGES=registry/name VERSION=tag BASE_IMAGE=... BUILDER=buildah|podman|docker)
+images:  ## build the images (IMAGES=registry/name VERSION=tag BASE_IMAGE=... BUILD_IMAGE=... BUILDER=buildah|podman|docker)
 	@test -n "$(BUILDER)" || { echo "none of buildah, podman and docker is here"; exit 1; }
 	for service in $(SERVICES); do \
-		$(BUILDER) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg SERVICE=$$service \
+		$(BUILDER) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+			$(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) --build-arg SERVICE=$$service \
 			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 			$(BUILDFLAGS) -t $(IMAGES)-$$service:$(VERSION) . || exit 1; \
 	done
 
 .PHONY: pods-test
-pods-test: setup  ## build the images, run the chart's pods from them on a Kafka of their own (root, Debian; minutes)
+pods-test: setup  ## build the images, run the chart's pods and compose.yaml with them, Kafka too (root, Debian; minutes)
 	@sh tests/chart/install.sh
-	apt-get -q -y -o DPkg::Lock::Timeout=60 install --no-install-recommends buildah podman runc catatonit mmdebstrap >/dev/null
-	MISSEDCALL_PODS=yes $(BIN)/python -m pytest -q -s tests/e2e/test_pods.py
+	apt-get -q -y -o DPkg::Lock::Timeout=60 install --no-install-recommends \
+		buildah podman runc catatonit netavark aardvark-dns iptables mmdebstrap >/dev/null
+	$(BIN)/python -m pip install --quiet --upgrade --target build/compose --require-hashes -r requirements/compose.txt
+	MISSEDCALL_PODS=yes $(BIN)/python -m pytest -q -s tests/e2e/test_pods.py tests/e2e/test_compose_up.py
 
 .PHONY: sbom
 sbom: setup  ## write what is in each image to build/sbom, as CycloneDX
@@ -162,7 +165,7 @@ docs: setup  ## write what is generated: schemas, AsyncAPI, the dashboard, docs/
 	$(BIN)/python tools/dashboard.py > helm/missedcall/files/dashboards/missedcall.json
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
-LOCKED := collector classifier notifier build chart
+LOCKED := collector classifier notifier build chart compose
 
 .PHONY: chart-test
 chart-test: setup chart-tools  ## the tests of the chart, with Helm 3 beside Helm 4, and kubeconform

@@ -1,10 +1,11 @@
 """Compile the pure cores with mypyc: the same sources, the same answers, faster (docs/adr/0010).
 
-    .venv/bin/python tools/compile.py FOLDER
+    .venv/bin/python tools/compile.py FOLDER [PYTHON]
 
-FOLDER/lib becomes a copy of all packages with the compiled modules beside their sources, FOLDER/bin/missedcall
-the command that uses it. Nothing else changes: without FOLDER/lib on the path the sources run as they are.
-Needs a C compiler. Shells are not compiled: they wait for sockets and files, not for the processor.
+FOLDER/lib becomes a copy of the packages that are here with the compiled modules beside their sources,
+FOLDER/bin/missedcall the command that uses it. Nothing else changes: without FOLDER/lib on the path the sources
+run as they are. Needs a C compiler. Shells are not compiled: they wait for sockets and files, not for the
+processor. PYTHON is another that has what our packages import, if this one has not.
 """
 
 import os
@@ -45,9 +46,13 @@ RIGHT = "Py_ssize_t slice_len = endn > startn ? endn - startn : 0;"
 """In mypyc's runtime: `data[5:2]` of bytes raises SystemError there, where Python says b"" (seen in mypy 2.4)."""
 
 INTERPRETED = frozenset(
-    {"__init__.py", "__main__.py", "decision.py", "policy.py", "policy_settings.py", "reference.py"}
+    {
+        *("__init__.py", "__main__.py", "reference.py", "scale_partitions.py"),
+        *("decision.py", "policy.py", "policy_settings.py"),
+    }
 )
-"""Not compiled: nothing to gain, or msgspec Structs, whose class arguments mypyc leaves out."""
+"""Not compiled: nothing to gain; started by `python -m`, which asks for a code object; or msgspec Structs, whose
+class arguments mypyc leaves out."""
 
 COMMAND = """#!{python}
 import sys
@@ -58,10 +63,9 @@ sys.exit(main())
 
 
 def modules() -> list[str]:
-    """Return the files to compile, relative to the copy."""
+    """Return the files to compile, relative to the copy, which is where we are."""
     found = []
-    for name in COMPILED:
-        path = Path(name)
+    for path in filter(Path.exists, map(Path, COMPILED)):
         found += [path] if path.suffix else sorted(path.glob("*.py"))
     return [str(path) for path in found if path.name not in INTERPRETED]
 
@@ -74,18 +78,16 @@ def mend(runtime: Path) -> None:
     runtime.write_text(text.replace(WRONG, RIGHT))
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, python: str) -> None:
     """Copy, compile, and write the command."""
     lib = folder / "lib"
     shutil.rmtree(lib, ignore_errors=True)
-    for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, lib / Path(package).name, ignore=shutil.ignore_patterns("__pycache__", "*.so")
-        )
+    for package in filter(Path.exists, (ROOT / name for name in PACKAGES)):
+        shutil.copytree(package, lib / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     os.chdir(lib)
     os.environ["CFLAGS"] = f"{os.environ.get('CFLAGS', '')} -w"
     extensions = mypycify(
-        ["--strict", *modules()],
+        ["--strict", "--python-executable", python, *modules()],
         opt_level="2",
         debug_level="0",
         multi_file=True,
@@ -104,4 +106,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    main(Path(sys.argv[1]).absolute(), *(sys.argv[2:] or [sys.executable]))
