@@ -1,4 +1,4 @@
-"""A mail relay on loopback that does as it is told, in this process and on this event loop."""
+"""A mail relay that does as it is told, in this process and on this event loop; on loopback, or as told."""
 
 import asyncio
 import ssl
@@ -27,7 +27,15 @@ SILENCE = Act.SILENCE
 class SmtpSink:
     """Use as an async context manager. `answers` holds, by command, what the next ones get."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, implicit_tls=False, login=None):
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        implicit_tls=False,
+        login=None,
+        host="127.0.0.1",
+        port=0,
+    ):
         self.mails: list[EmailMessage] = []
         """Those that the relay has, whatever it answered."""
         self.raw: list[bytes] = []
@@ -39,7 +47,8 @@ class SmtpSink:
         self.encrypted: list[bool] = []
         self.logins = 0
         self.quits = 0
-        self.port = 0
+        self.port = port
+        self._host = host
         self._tls = tls
         self._implicit_tls = implicit_tls
         self._login = login
@@ -49,7 +58,7 @@ class SmtpSink:
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
         context = self._tls if self._implicit_tls else None
-        self._server = await loop.create_server(self._protocol, "127.0.0.1", 0, ssl=context)
+        self._server = await loop.create_server(self._protocol, self._host, self.port, ssl=context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
