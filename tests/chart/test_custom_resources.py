@@ -192,3 +192,15 @@ def test_the_job_does_the_step_that_is_wanted(step, words):
 
     assert container["command"][1:] == ["-m", "missedcall_classifier.scale_partitions", *words]
     assert job["metadata"]["name"].startswith(f"mc-missedcall-scale-{step}")
+
+
+def test_with_other_values_it_is_another_job():
+    """Kubernetes lets nobody change the pods of a Job: an upgrade that tries to fails."""
+
+    def job(**changes):
+        found = chart.render(changed("scale", **changes))
+        (name,) = [each["metadata"]["name"] for each in found if each["kind"] == "Job"]
+        return name
+
+    assert job() == job(collector__replicas=5)
+    assert len({job(), job(image__tag="0.1.1"), job(kafka__replicas=2), job(scalePartitions__step="plan")}) == 4
