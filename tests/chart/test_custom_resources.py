@@ -203,4 +203,6 @@ def test_with_other_values_it_is_another_job():
         return name
 
     assert job() == job(collector__replicas=5)
-    assert len({job(), job(image__tag="0.1.1"), job(kafka__replicas=2), job(scalePartitions__step="plan")}) == 4
+    assert (
+        len({job(), job(image__tag="0.1.1"), job(kafka__replicas=2), job(scalePartitions__step="plan")}) == 4
+    )
