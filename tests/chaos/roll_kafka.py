@@ -44,10 +44,10 @@ SESSION_S = 10.0
 
 
 async def roll(
-    bootstrap: str, args: argparse.Namespace, *, named: bool, number: signal.Signals | None
+    cluster: Cluster, args: argparse.Namespace, *, named: bool, number: signal.Signals | None
 ) -> bool:
     """Restart all once, or scale out and in, and print a line; return whether everything was exact."""
-    prefix = f"r{uuid.uuid4().hex[:8]}."
+    bootstrap, prefix = cluster.bootstrap, f"r{uuid.uuid4().hex[:8]}."
     kafka = {
         "MISSEDCALL_KAFKA_BOOTSTRAP": bootstrap,
         "MISSEDCALL_KAFKA_PREFIX": prefix,
@@ -108,7 +108,7 @@ async def roll(
             f"one more, {'named' if named else 'unnamed'}: longest {max(out.values()):.1f} s, median "
             f"{statistics.median(out.values()):.1f} s"
         )
-    outcome = await asyncio.to_thread(compare, bootstrap, prefix, Policy())
+    outcome = await asyncio.to_thread(compare, cluster, prefix, Policy())
     drained = [seconds for kept in workers for seconds in kept.drained_s]
     print(
         f"{number.name if number else 'one less'}, {'named' if named else 'unnamed'}:"
@@ -160,7 +160,7 @@ def main() -> int:
         return 2
     try:
         exact = [
-            asyncio.run(roll(cluster.bootstrap, args, named=named, number=number))
+            asyncio.run(roll(cluster, args, named=named, number=number))
             for named, number in (
                 (True, signal.SIGTERM),
                 (False, signal.SIGTERM),

@@ -161,7 +161,7 @@ class Chaos:
         self._say("reading and deciding everything again")
         workers = self._workers
         return Done(
-            outcome=await asyncio.to_thread(compare, self._cluster.bootstrap, self._prefix, self.policy),
+            outcome=await asyncio.to_thread(compare, self._cluster, self._prefix, self.policy),
             sent=load.sent,
             behind=behind,
             happened=dict(self._happened),

@@ -2,18 +2,19 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from unittest.mock import patch
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka_nodes import Cluster
 from support.classifier_process import values
+from support.kafka_ends import ended
 
 from missedcall_classifier.decision import Decision
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.stream.audit import Auditor, Report
-from missedcall_classifier.stream.unit import NEXT
 from missedcall_common.kafka.cut import Cut
 from missedcall_common.placing import heirs
 from missedcall_schemas.codec import encode_verdict
@@ -72,8 +73,9 @@ class _Recording:
         return self._engine.changes()
 
 
-def compare(bootstrap: str, prefix: str, policy: Policy, cuts: Sequence[Cut] = (Cut(1, 0),)) -> Outcome:
+def compare(cluster: Cluster, prefix: str, policy: Policy, cuts: Sequence[Cut] = (Cut(1, 0),)) -> Outcome:
     """Read everything and decide the log again, generation after generation; the pipeline has come to its end."""
+    bootstrap = cluster.bootstrap
     auditor, expected = Auditor(policy), Counter[bytes]()
     suffixes = [f".g{cut.generation}" if cut.generation > 1 else "" for cut in cuts]
     facts = values(bootstrap, f"{prefix}missed-calls")
@@ -81,10 +83,7 @@ def compare(bootstrap: str, prefix: str, policy: Policy, cuts: Sequence[Cut] = (
     hidden = -len(facts) - found.total()
     for topic in ("missed-calls", "call-verdicts"):
         hidden += len(values(bootstrap, f"{prefix}{topic}", "read_uncommitted"))
-    committed, written = (
-        sum(positions(bootstrap, f"{prefix}call-state{suffix}", isolation) for suffix in suffixes)
-        for isolation in ("read_committed", "read_uncommitted")
-    )
+    committed, aborted = transactions(cluster, prefix, suffixes)
     for fact in facts:
         auditor.published(fact)
     logs = [defaultdict(list) for _ in cuts]
@@ -110,14 +109,24 @@ def compare(bootstrap: str, prefix: str, policy: Policy, cuts: Sequence[Cut] = (
         len(expected.keys() - found.keys()),
         len(found.keys() - expected.keys()),
         committed,
-        written - committed,
+        aborted,
         hidden,
     )
 
 
-def positions(bootstrap: str, topic: str, isolation: str) -> int:
-    """Return how many positions were written to the state: one in each transaction."""
-    return sum(key == NEXT.encode() for key, _, _ in state(bootstrap, topic, isolation))
+def transactions(cluster: Cluster, prefix: str, suffixes: Iterable[str]) -> tuple[int, int]:
+    """Return how many transactions of the classifiers were committed, and how many were given up.
+
+    Each ends on one partition of the state, if it came so far, and on those of other topics that it wrote to.
+    """
+    jobs = {end.producer for _, end in ended(cluster, [f"{prefix}partitioning"])}
+    states = ended(cluster, [f"{prefix}call-state{suffix}" for suffix in suffixes])
+    others = ended(cluster, [f"{prefix}{name}" for name in ("missed-calls", "call-verdicts", "dead-letters")])
+    given_up = {(end.producer, end.epoch) for _, end in states | others if not end.committed}
+    return (
+        sum(end.committed and end.producer not in jobs for _, end in states),
+        sum(producer not in jobs for producer, _ in given_up),
+    )
 
 
 def state(bootstrap: str, topic: str, isolation: str = "read_committed") -> Iterator[tuple[bytes, int, int]]:

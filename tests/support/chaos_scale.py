@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from support.chaos_load import Agent, Load
 from support.chaos_oracle import Outcome, behind, compare, records, state
 from support.classifier_process import CRASHING, SERVICE, ClassifierProcess, values
 from support.collector_process import CollectorProcess
+from support.kafka_rights import Place
 
 from missedcall_classifier.engine import Engine
 from missedcall_classifier.policy import Policy
@@ -139,12 +140,26 @@ class Done(Struct, frozen=True, kw_only=True):
 class ScaleChaos:
     """One run."""
 
-    def __init__(self, cluster: Cluster, run: Run, say: Callable[[str], None] = lambda _: None) -> None:
-        """Prepare."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        run: Run,
+        say: Callable[[str], None] = lambda _: None,
+        place: Place | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            cluster: Kafka, up.
+            run: what to do.
+            say: told of progress.
+            place: has so many partitions, and users, each with his rights; None: everybody may do everything.
+        """
         self._cluster, self._run, self._say = cluster, run, say
+        self._as: Callable[[str], Mapping[str, str]] = place.of if place else lambda _: {}
         self._chance = random.Random(run.seed)
         self._folder = Path(tempfile.mkdtemp(prefix="missedcall-spool-"))
-        self._prefix = f"s{uuid.uuid4().hex[:8]}."
+        self._prefix = place.prefix if place else f"s{uuid.uuid4().hex[:8]}."
         ports = free_ports(2 * run.collectors)
         self._agents = [Agent(*ports[number : number + 2]) for number in range(0, 2 * run.collectors, 2)]
         self._kafka = {
@@ -218,7 +233,7 @@ class ScaleChaos:
         late = too_late(logs, self.policy)
         of_late = sum((published.get(key) or expected[key]).call_id in late for key in differ)
         return Done(
-            outcome=compare(bootstrap, prefix, self.policy, found.cuts),
+            outcome=compare(self._cluster, prefix, self.policy, found.cuts),
             cuts=found.cuts,
             differ=len(differ) - of_late,
             late=len(late),
@@ -289,7 +304,7 @@ class ScaleChaos:
             *JOB,
             f"--{verb}",
             *to,
-            env={**os.environ, **self.environment, "CHAOS_STEP": step},
+            env={**os.environ, **self.environment, **self._as("scale"), "CHAOS_STEP": step},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -336,6 +351,7 @@ class ScaleChaos:
         made = CollectorProcess(
             {
                 **self._kafka,
+                **self._as("collector"),
                 "MISSEDCALL_LISTEN_COLLECTOR": f"c{number}",
                 "MISSEDCALL_LISTEN_UDP": f"127.0.0.1:{agent.udp}",
                 "MISSEDCALL_LISTEN_TCP": f"127.0.0.1:{agent.tcp}",
@@ -351,6 +367,7 @@ class ScaleChaos:
         return ClassifierProcess(
             {
                 **self.environment,
+                **self._as("classifier"),
                 "MISSEDCALL_WORKER": f"worker-{number}",
                 "MISSEDCALL_REPORT_S": "3600",
                 "CHAOS_CRASH": crash,

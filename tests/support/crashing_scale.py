@@ -1,7 +1,4 @@
-"""`missedcall scale-partitions`, which kills itself at the step that CHAOS_STEP names.
-
-CHAOS_SAMPLE_S is for how long it listens to what comes, before it begins.
-"""
+"""`missedcall scale-partitions`, which kills itself at the step that CHAOS_STEP names."""
 
 import os
 import signal
@@ -24,5 +21,4 @@ class Crashing(scale.Scaling):
 
 if __name__ == "__main__":
     scale.Scaling = Crashing
-    scale.SAMPLE_S = float(os.environ.get("CHAOS_SAMPLE_S", scale.SAMPLE_S))
     sys.exit(main())

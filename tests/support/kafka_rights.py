@@ -124,6 +124,10 @@ class Place:
     def close(self) -> None:
         self.admin.close()
 
+    @property
+    def prefix(self) -> str:
+        return self.environment["MISSEDCALL_KAFKA_PREFIX"]
+
     def write(self, topic: str, *partitions: int) -> None:
         """Write a record that says nothing."""
         root = KafkaProducer(bootstrap_servers=self.kafka.bootstrap)
@@ -133,15 +137,13 @@ class Place:
 
     def user(self, program: str) -> str:
         """Return who a program is."""
-        return f"{self.environment['MISSEDCALL_KAFKA_PREFIX']}{program}"
+        return f"{self.prefix}{program}"
 
     def of(self, program: str) -> dict[str, str]:
         """Return the environment of a program."""
         bound = self.environment | kafka_log.secured(self.kafka, "SCRAM-SHA-256", self.user(program))
         if program == "notifier":
-            return bound | {
-                "MISSEDCALL_APPLICATION": f"{self.environment['MISSEDCALL_KAFKA_PREFIX']}notifier"
-            }
+            return bound | {"MISSEDCALL_APPLICATION": f"{self.prefix}notifier"}
         if program in ("classifier", "scale", "audit"):
             return bound
         return {name: value for name, value in bound.items() if name.startswith(PREFIX)}
@@ -170,17 +172,19 @@ class Place:
 
         So it is this right that is missed, and not that the resource cannot be seen.
         """
-        given = self._acls(case.program, case.right)
-        left = [acl for acl in given if acl.operation is not OPERATIONS[case.operation]]
-        if case.operation in IMPLYING and not wholly:
-            left.append(self._acl(case.program, case.right, "Describe"))
-        self._take(given)
+        taken = [self._acl(case.program, case.right, case.operation)]
+        left = (
+            [self._acl(case.program, case.right, "Describe")]
+            if case.operation in IMPLYING and not wholly
+            else []
+        )
         self._give(left)
+        self._take(taken)
         try:
             yield
         finally:
+            self._give(taken)
             self._take(left)
-            self._give(given)
 
     def _acls(self, program: str, right: Right) -> list[ACL]:
         return [self._acl(program, right, operation) for operation in right.operations]
@@ -216,22 +220,37 @@ class Place:
         return {name: value for name, value in self.environment.items() if name.startswith(PREFIX)}
 
     def _give(self, acls: list[ACL]) -> None:
-        self.admin.create_acls(acls)
-        self._until(lambda: all(self._there(acl) for acl in acls))
+        if acls:
+            self.admin.create_acls(acls)
+            self._until(lambda: self._there(acls) == set(acls))
 
     def _take(self, acls: list[ACL]) -> None:
-        self.admin.delete_acls([_filter(acl) for acl in acls])
-        self._until(lambda: not any(self._there(acl) for acl in acls))
+        if acls:
+            self.admin.delete_acls([_filter(acl) for acl in acls])
+            self._until(lambda: not self._there(acls))
 
-    def _there(self, acl: ACL) -> bool:
-        found, _ = self.admin.describe_acls(_filter(acl))
-        return bool(found)
+    def _there(self, acls: list[ACL]) -> set[ACL]:
+        """Return those that are in force."""
+        users = {acl.principal for acl in acls}
+        found, _ = self.admin.describe_acls(_all_of(users.pop() if len(users) == 1 else None))
+        return set(found) & set(acls)
 
     def _until(self, true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not true():
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def _all_of(principal: str | None) -> ACLFilter:
+    """Return what finds all of a user, or of everybody."""
+    return ACLFilter(
+        principal=principal,
+        host=None,
+        operation=ACLOperation.ANY,
+        permission_type=ACLPermissionType.ANY,
+        resource_pattern=ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+    )
 
 
 def _filter(acl: ACL) -> ACLFilter:
@@ -345,8 +364,8 @@ def use_notifier(place: Place, patch: pytest.MonkeyPatch) -> None:
     group = f"{place.of('notifier')['MISSEDCALL_APPLICATION']}-{CHANNEL}"
     journal = resource_name(RIGHTS["notifier"][1], kafka, "", CHANNEL)
     arguments = connection(kafka, "rights")
-    patch.setattr(writer, "PATIENCE_MS", 3_000)
-    patch.setattr(writer, "REQUEST_MS", 2_000)
+    patch.setattr(writer, "PATIENCE_MS", 10_000)
+    patch.setattr(writer, "REQUEST_MS", 5_000)
     mine = writer.Writer(arguments, f"{group}-0")
     try:
         mine.write([writer.Record(journal, b"k", b"v", 0)])
