@@ -171,6 +171,11 @@ LOCKED := collector classifier notifier build chart compose
 chart-test: setup chart-tools  ## the tests of the chart, with Helm 3 beside Helm 4, and kubeconform
 	$(BIN)/python -m pytest -q tests/chart
 
+.PHONY: cluster-test
+cluster-test: setup chart-tools  ## the chart on a real API server and its controllers, by Helm 3 and 4 (Go 1.26, ten minutes once)
+	@sh tests/cluster/install.sh
+	$(BIN)/python -m pytest -q tests/cluster
+
 .PHONY: chart-tools
 chart-tools: setup  ## install Helm 4, compile Helm 3 and kubeconform (Go 1.26, some minutes once) into build/chart
 	@GO=yes sh tests/chart/install.sh
