@@ -41,6 +41,12 @@ def test_partitions_are_taken_over_before_they_are_read():
     assert source.index("perform_seek") < source.index("resume_flow")
 
 
+def test_where_they_are_read_from_is_asked_where_we_say_it():
+    assert "await self.seek_to_committed()" in inspect.getsource(consumer.Consumer.perform_seek)
+    assert "seek_to_committed" in vars(EosConsumer)
+    assert list(inspect.signature(driver.Consumer.seek_wait).parameters) == ["self", "partitions"]
+
+
 def test_the_app_uses_our_consumer():
     app = make_app(ClassifierSettings(kafka=KafkaSettings(bootstrap=("127.0.0.1:1",))), Policy(), Cut(1, 48))
 

@@ -5,6 +5,8 @@ import time
 from collections import Counter
 
 import pytest
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType
 from support import hep_calls, kafka_log
 from support.chaos_fleet import Kept
 from support.chaos_oracle import behind
@@ -120,6 +122,70 @@ def test_calls_end_by_time_although_every_collector_is_dead(kafka, environment):
 
     log = Topic(kafka.bootstrap, f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions")
     assert {batch.collector for batches in log.batches.values() for batch in batches} == {"c1", ""}
+    assert_exact(kafka, environment)
+
+
+def limit(kafka, topic, size):
+    """Set the longest record batch that a topic takes, in bytes; None: as it was."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    change = (AlterConfigOp.DELETE, None) if size is None else (AlterConfigOp.SET, str(size))
+    try:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": change})])
+    finally:
+        admin.close()
+
+
+@pytest.mark.parametrize("topic", ["missed-calls", "call-state"])
+def test_what_a_topic_refuses_is_not_lost_with_the_transaction_that_was_to_hold_it(kafka, environment, topic):
+    name = f"{environment['MISSEDCALL_KAFKA_PREFIX']}{topic}"
+
+    async def scenario():
+        await asyncio.to_thread(limit, kafka, name, 100)
+        await kafka_log.publish(kafka, environment, kafka_log.records(40, PARTITIONS))
+        async with ClassifierProcess(environment) as worker:
+            assert await worker.ended() == CRASHED
+        await asyncio.to_thread(limit, kafka, name, None)
+        async with ClassifierProcess(environment) as worker:
+            await all_verdicts(kafka, environment, 40)
+            assert await worker.terminate() == 0
+
+    asyncio.run(scenario())
+
+    assert_exact(kafka, environment)
+
+
+def test_where_the_group_stands_does_not_matter_the_state_says_where_to_read_on(kafka, environment):
+    source = f"{environment['MISSEDCALL_KAFKA_PREFIX']}sip-transactions"
+    group = environment["MISSEDCALL_APPLICATION"]
+
+    def move(ahead):
+        admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+        parts = [TopicPartition(source, number) for number in range(PARTITIONS)]
+        try:
+            found = admin.list_group_offsets({group: parts})[group]
+            moved = {part: OffsetAndMetadata(max(0, at.offset + ahead), "", -1) for part, at in found.items()}
+            admin.alter_group_offsets(group, moved)
+        finally:
+            admin.close()
+
+    log = kafka_log.records(400, PARTITIONS)
+    parts = log[:200], log[200:400], log[400:]  # in the midst of calls
+
+    async def all_committed():
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(behind, kafka.bootstrap, source, group):  # noqa: ASYNC110 - a group tells nobody
+                await asyncio.sleep(0.5)
+
+    async def scenario():
+        for part, ahead in zip(parts, (10, -10, 0), strict=True):
+            await kafka_log.publish(kafka, environment, part)
+            async with ClassifierProcess(environment) as worker:
+                await all_committed()
+                assert await worker.terminate() == 0
+            await asyncio.to_thread(move, ahead)
+
+    asyncio.run(scenario())
+
     assert_exact(kafka, environment)
 
 

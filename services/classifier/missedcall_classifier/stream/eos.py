@@ -5,7 +5,7 @@ facts, verdicts, state rows, the position in the state, and the group's offset.
 
 Rule 1: an agent's body does not await: at any commit, what was decided is what is taken.
 Rule 2: a partition that is taken over is first fenced (its transactional id taken), then its state is read, then
-        its source. Whoever had it before fails at his next commit.
+        its source, from where the state says. Whoever had it before fails at his next commit.
 Rule 3: a transaction that fails ends the process. There is no way back to a state that is known, but a restart.
 Rule 4: the private names of Faust that this module uses are held in place by `test_faust_is_as_we_override_it`.
 """
@@ -38,6 +38,8 @@ class Partitions:
         """Called with the partitions that are ours now, before anything of them is read."""
         self.commit: Callable[[], Awaitable[dict[int, int]]]
         """Commits all that is pending; returns the next offset by partition."""
+        self.positions: Callable[[], Mapping[int, int]]
+        """Returns the next offset by partition, as the state says it."""
 
 
 class EosConsumer(driver.Consumer):
@@ -75,6 +77,15 @@ class EosConsumer(driver.Consumer):
             return await super()._getmany(*args, **options)
         except KafkaError as error:
             app.crash(error)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek where the state says; the offsets of the group are for onlookers, and anybody may move them."""
+        app: Any = self.app
+        found = await super().seek_to_committed()
+        ours = {TP(app.source, number): position for number, position in app.partitions.positions().items()}
+        ours = {tp: position for tp, position in ours.items() if tp in found}
+        await self.seek_wait(ours)
+        return {**found, **ours}
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         """Commit; called by the timer, before partitions are given away, and at the end."""

@@ -3,7 +3,9 @@
 Rule 1: the transactional id is the application and the source partition, never the worker: taking it fences
         whoever had the partition.
 Rule 2: a batch that says that time goes on is no part of a transaction: it is read like any other.
-Rule 3: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
+Rule 3: a transaction is committed once all that it holds is acknowledged: the client commits what it could deliver,
+        also without what was refused.
+Rule 4: a unit that was ours before and lost nothing is kept; if another had the partition meanwhile, our next
         transaction is refused and the process ends.
 """
 
@@ -156,6 +158,10 @@ class KafkaPartitions(Partitions):
         await asyncio.gather(*(self._load(partition) for partition in sorted(assigned - self.units.keys())))
         self.ready = True
 
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each unit."""
+        return {number: unit.next for number, unit in self.units.items()}
+
     async def commit(self) -> dict[int, int]:
         """Commit each unit that has something, each in a transaction of its own."""
         async with self._committing:
@@ -209,7 +215,7 @@ class KafkaPartitions(Partitions):
             async with self._committing, asyncio.timeout(TRANSACTION_MS / 1000):
                 producer = self._producers[partition]
                 await producer.begin_transaction()
-                await producer.send(
+                await producer.send_and_wait(
                     self._names["call-state"], b"%d" % (offset or 0), key=POISON.encode(), partition=partition
                 )
                 await producer.commit_transaction()
@@ -298,9 +304,8 @@ class KafkaPartitions(Partitions):
             {TopicPartition(names["sip-transactions"], partition): OffsetAndMetadata(turn.next, "")},
             self._group,
         )
+        await asyncio.gather(*sent)
         await producer.commit_transaction()
-        for future in sent:
-            future.result()
         self._telemetry.record("missedcall.commit.duration", time.monotonic() - began)
 
 
