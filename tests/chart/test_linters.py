@@ -1,7 +1,7 @@
 """What other people's linters ask of the manifests: kubeconform itself, and the checks of kube-linter as a list.
 
 kube-linter cannot be installed from the sources that these tests install from. Its checks that are on by default
-(`internal/defaultchecks/default_checks.go` of v0.8.3, described in its `docs/generated/checks.md`) are rows
+(`internal/defaultchecks/default_checks.go`, described in its `docs/generated/checks.md`) are rows
 here, and each row is our own code: the list, not the tool.
 """
 
