@@ -2,10 +2,15 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from kafka_nodes import Cluster, KafkaMissingError
+
+# `make test &`: a shell has what it starts so ignore the signal, and what tests start would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
