@@ -113,7 +113,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--frames", type=int, default=300_000)
-    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--lib", help="folder of compiled cores (make compiled)")
     args = parser.parse_args()
     lib = {"PYTHONPATH": str(Path(args.lib).resolve())} if args.lib else {}
