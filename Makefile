@@ -168,17 +168,15 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 LOCKED := collector classifier notifier build chart compose
 
 .PHONY: chart-test
-chart-test: setup chart-tools  ## the tests of the chart, with Helm 3 beside Helm 4, and kubeconform
+chart-test: setup  ## the tests of the chart alone (with Go 1.26: Helm 3 beside Helm 4, and kubeconform)
+	@sh tests/chart/install.sh
 	$(BIN)/python -m pytest -q tests/chart
 
 .PHONY: cluster-test
-cluster-test: setup chart-tools  ## the chart on a real API server and its controllers, by Helm 3 and 4 (Go 1.26, ten minutes once)
+cluster-test: setup  ## the chart on a real API server and its controllers, by Helm 3 and 4 (Go 1.26, ten minutes once)
+	@sh tests/chart/install.sh
 	@sh tests/cluster/install.sh
 	$(BIN)/python -m pytest -q tests/cluster
-
-.PHONY: chart-tools
-chart-tools: setup  ## install Helm 4, compile Helm 3 and kubeconform (Go 1.26, some minutes once) into build/chart
-	@GO=yes sh tests/chart/install.sh
 
 .PHONY: chart-golden
 chart-golden: setup  ## write the golden manifests anew, to look at the difference

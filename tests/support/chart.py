@@ -56,7 +56,7 @@ def binary(name: str) -> str:
     found = TOOLS / "bin" / name
     path = str(found) if found.exists() else shutil.which(name)
     if path is None:
-        pytest.skip(f"{name} is not here: make chart-tools (Go 1.26)")
+        pytest.skip(f"{name} is not here: sh tests/chart/install.sh (Go 1.26)")
     return path
 
 
