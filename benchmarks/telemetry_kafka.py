@@ -1,54 +1,118 @@
-"""What metrics and traces cost collector and classifier, in processor time per message, on a real Kafka.
+"""What share of their processor time collector and classifier spend on metrics and traces, on a real Kafka.
 
-    .venv/bin/python benchmarks/telemetry_kafka.py [--rounds 15] [--lib build/compiled/lib]
+    .venv/bin/python benchmarks/telemetry_kafka.py [--seconds 40] [--lib build/compiled/lib]
 
-The same work with telemetry and without, in turn, many times. With: metrics and traces go to a receiver of OTLP on
-loopback, one of a hundred calls is traced, and `/metrics` is read each second. Without: `OTEL_SDK_DISABLED=true`.
-What is compared is user and system time of the process from its first message to its last; the wall clock, and so
-whoever else works on this machine, has no part in it. A round is a pair, its order changes from one to the next.
+A service works as fast as it can, with telemetry as it is installed: metrics and traces go to a receiver of OTLP
+on loopback, one of a hundred calls is traced, and `/metrics` is read each second. py-spy looks `RATE` times a
+second at the thread that has the interpreter: that is what messages wait for. A look counts as telemetry if a
+function of OpenTelemetry, of Prometheus' client or one of ours that only tells (`OURS`) is being called, whatever
+it calls in turn.
 
-collector: HEP over TCP, as many frames in each run.
-classifier: a log of calls that is decided from its beginning.
+Shares of one process need no second one that works without: two processes that do the same differ by more than is
+asked here. What a look does not show: the room in caches that telemetry takes from the rest.
+
+collector: HEP over TCP. classifier: a log of calls that is decided from its beginning.
 """
 
 import argparse
 import asyncio
+import math
 import os
-import statistics
+import re
+import signal
+import socket
 import sys
+import tempfile
+import threading
 import urllib.request
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import classifier_kafka
-from classifier_kafka import in_batches, publish, topics, worker
+from classifier_kafka import MOST_S, in_batches, publish, topics, worker
 from collector_kafka import broker
-from flood import used
 from kafka_nodes import free_ports
 from support import hep_calls
-from support.collector_process import CollectorProcess, send_tcp
+from support.collector_process import CollectorProcess
 from support.otlp_sink import OtlpSink
+from support.pipeline_process import PipelineProcess
 from support.scenarios import load
 
 CALLS_PER_S = 1_000.0
-"""Some 3,000 messages/s: no queue fills."""
+"""Some 3,000 messages/s: what a record holds."""
+CALLS = 4_000
+"""Sent over and over to the collector, which keeps nothing of a call."""
+RATE = 200
+"""Looks a second."""
+OURS = (
+    r"missedcall_common/runtime/(telemetry|tracing|sampling|metrics)\.py",
+    r"\b_(trace|readings) \(.*missedcall_collector/service\.py",
+    r"\b_answer \(.*missedcall_common/runtime/health\.py",
+    r"\b(_note|_tell|readings) \(.*missedcall_classifier/stream/",
+)
+"""Frames as py-spy writes them: the function, and its path. Of compiled functions it has the name in C."""
+TELLING = re.compile("|".join((r"site-packages/(opentelemetry|prometheus_client)/", "CPyDef_sampl", *OURS)))
+EACH_SECOND = re.compile(r"\b(_?readings|tell|exposition|_answer) \(|sdk/metrics/_internal/export/")
+"""Of these, what is done once in so many seconds; of the rest there is more the more there is to do."""
 
 
-def telemetry(sink: OtlpSink | None, health: int) -> dict[str, str]:
-    """Return the variables of a service: with telemetry as it is installed, or without."""
-    probes = {"MISSEDCALL_HEALTH": f"127.0.0.1:{health}"}
-    if sink is None:
-        return probes | {"OTEL_SDK_DISABLED": "true"}
-    return probes | {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.environment["OTEL_EXPORTER_OTLP_ENDPOINT"]}
+def share(stacks: str) -> tuple[int, Counter[str]]:
+    """Return how many looks there were, and how many of them met what of telemetry.
+
+    Args:
+        stacks: lines `function (path:line);... count`, outermost function first.
+    """
+    looks, met = 0, Counter[str]()
+    for line in stacks.splitlines():
+        stack, _, count = line.rpartition(" ")
+        looks += int(count)
+        telling = [frame for frame in stack.split(";") if TELLING.search(frame)]
+        if telling:
+            seldom = any(EACH_SECOND.search(frame) for frame in telling)
+            met["totals, each second" if seldom else "calls and transactions"] += int(count)
+    return looks, met
 
 
-async def read_each_second(health: int, path: str) -> None:
-    """Be Prometheus, or ask for the probe, so that both sides answer as often."""
+@asynccontextmanager
+async def looked_at(process: PipelineProcess, into: list[str]) -> AsyncIterator[None]:
+    """Look at a process meanwhile; what was seen is added afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stacks"
+        spy = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(process.process.pid)),
+            *(
+                "--native",
+                "--gil",
+                "--rate",
+                str(RATE),
+                "--format",
+                "raw",
+                "--full-filenames",
+                "--output",
+                str(path),
+            ),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                spy.send_signal(signal.SIGINT)
+            _, said = await spy.communicate()
+        if not path.exists():
+            sys.exit(f"py-spy: {said.decode(errors='replace')}")
+        into.append(path.read_text())
+
+
+async def read_each_second(health: int) -> None:
+    """Be Prometheus."""
 
     def read() -> None:
         with (
             suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{health}{path}", timeout=5) as answer,
+            urllib.request.urlopen(f"http://127.0.0.1:{health}/metrics", timeout=5) as answer,
         ):
             answer.read()
 
@@ -57,53 +121,81 @@ async def read_each_second(health: int, path: str) -> None:
         await asyncio.to_thread(read)
 
 
-async def collecting(environment: dict[str, str], sink: OtlpSink | None, frames: list[bytes]) -> float:
-    """Return microseconds per message of a collector."""
+@asynccontextmanager
+async def at_work(process: PipelineProcess, health: int, into: list[str]) -> AsyncIterator[None]:
+    """Read its metrics and look at it meanwhile."""
+    reading = asyncio.create_task(read_each_second(health))
+    try:
+        async with looked_at(process, into):
+            yield
+    finally:
+        reading.cancel()
+
+
+def telemetry(sink: OtlpSink, health: int) -> dict[str, str]:
+    """Return the variables of a service."""
+    return {
+        "MISSEDCALL_HEALTH": f"127.0.0.1:{health}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": sink.environment["OTEL_EXPORTER_OTLP_ENDPOINT"],
+    }
+
+
+def flood(port: int, data: bytes, stop: threading.Event) -> None:
+    """Send over one connection, as fast as it is taken."""
+    with socket.create_connection(("127.0.0.1", port)) as sender:
+        while not stop.is_set():
+            sender.sendall(data)
+
+
+async def collecting(environment: dict[str, str], sink: OtlpSink, seconds: float) -> list[str]:
+    """Return what was seen of a collector."""
     (health,) = free_ports(1)
+    seen: list[str] = []
+    data = b"".join(frame for _, frame in hep_calls.frames(CALLS, CALLS_PER_S))
+    stop = threading.Event()
     async with CollectorProcess({**environment, **telemetry(sink, health)}) as collector:
-        port = (await collector.ports())["tcp"]
-        await collector.counted(published_batches=1)
-        reading = asyncio.create_task(read_each_second(health, "/metrics" if sink else "/livez"))
-        before, _ = used(collector.process.pid)
-        await send_tcp(port, frames)
-        await collector.counted(published=len(frames))
-        after, _ = used(collector.process.pid)
-        reading.cancel()
+        sending = asyncio.create_task(asyncio.to_thread(flood, (await collector.ports())["tcp"], data, stop))
+        try:
+            await collector.counted(published=CALLS)
+            before = await collector.counted()
+            async with at_work(collector, health, seen):
+                await asyncio.sleep(seconds)
+            after = await collector.counted()
+        finally:
+            stop.set()
+        await sending
         await collector.terminate()
-    return (after - before) / len(frames) * 1e6
+    print(f"collector: {(after['published'] - before['published']) / seconds:,.0f} messages/s", flush=True)
+    return seen
 
 
-async def deciding(environment: dict[str, str], sink: OtlpSink | None, messages: int, number: int) -> float:
-    """Return microseconds per message of a worker that has a group, and a state, of its own."""
+async def deciding(environment: dict[str, str], sink: OtlpSink, messages: int) -> list[str]:
+    """Return what was seen of a worker that finds the log."""
     (health,) = free_ports(1)
-    prefix = environment["MISSEDCALL_KAFKA_PREFIX"]
-    own = {"MISSEDCALL_APPLICATION": f"{prefix}app-{number}"}
-    async with worker(environment, **telemetry(sink, health), **own) as one:
-        await one.event("state.loaded", classifier_kafka.PARTITIONS)
-        before, _ = used(one.process.pid)
-        reading = asyncio.create_task(read_each_second(health, "/metrics" if sink else "/livez"))
-        await one.until(
-            lambda: any(
-                event["counts"].get("accepted", 0) >= messages for event in one.named("counters.reported")
+    seen: list[str] = []
+    async with worker(environment, **telemetry(sink, health)) as one, asyncio.timeout(MOST_S):
+        await one.event("state.loaded")
+        async with at_work(one, health, seen):
+            await one.until(
+                lambda: any(
+                    event["counts"].get("accepted", 0) >= messages * 0.95  # and not the end, where it idles
+                    for event in one.named("counters.reported")
+                )
             )
-        )
-        after, _ = used(one.process.pid)
-        reading.cancel()
         await one.terminate()
-    return (after - before) / messages * 1e6
+    return seen
 
 
-def show(what: str, pairs: list[tuple[float, float]]) -> None:
-    """Print what came of the pairs (with, without)."""
-    ratios = sorted(with_ / without - 1 for with_, without in pairs)
-    low, _, high = statistics.quantiles(ratios, n=4)
-    print(
-        f"{what}: {statistics.median(one for _, one in pairs):.1f} us per message without, "
-        f"{statistics.median(one for one, _ in pairs):.1f} with; ratio of a pair: "
-        f"median {statistics.median(ratios):+.1%}, "
-        f"half of {len(pairs)} between {low:+.1%} and {high:+.1%}",
-        flush=True,
-    )
+def show(service: str, seen: list[str]) -> None:
+    """Print the share of telemetry, and of its parts."""
+    looks, met = 0, Counter[str]()
+    for stacks in seen:
+        found, telling = share(stacks)
+        looks, met = looks + found, met + telling
+    ratio = met.total() / looks
+    error = 1.96 * math.sqrt(ratio * (1 - ratio) / looks)
+    parts = ", ".join(f"{what} {count / looks:.2%}" for what, count in met.most_common())
+    print(f"{service}: {ratio:.2%} of {looks:,} looks (95 %: +-{error:.2%}): {parts}", flush=True)
 
 
 def main() -> int:
@@ -111,33 +203,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--frames", type=int, default=300_000)
-    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=40.0, help="of the collector")
+    parser.add_argument("--rounds", type=int, default=5, help="of the classifier")
+    parser.add_argument("--calls", type=int, default=20_000, help="in each of its logs")
     parser.add_argument("--lib", help="folder of compiled cores (make compiled)")
     args = parser.parse_args()
     lib = {"PYTHONPATH": str(Path(args.lib).resolve())} if args.lib else {}
     os.environ.pop("PYTHONPATH", None)
-    per_call = sum(map(len, hep_calls.templates())) / len(hep_calls.LADDERS)
-    frames = [frame for _, frame in hep_calls.frames(int(args.frames / per_call), CALLS_PER_S)]
     with broker() as base, OtlpSink() as sink:
-        found: list[tuple[float, float]] = []
-        for number in range(args.rounds):
-            pair = {
-                on: asyncio.run(collecting({**base, **lib}, sink if on else None, frames))
-                for on in ((True, False) if number % 2 else (False, True))
-            }
-            found.append((pair[True], pair[False]))
-        show("collector", found)
-        found = []
-        for number in range(args.rounds):
-            pair = {}
-            for on in (True, False) if number % 2 else (False, True):
-                environment = topics(base, args.lib)
-                _, messages = publish(environment, in_batches(load(1, args.calls, calls_per_s=CALLS_PER_S)))
-                pair[on] = asyncio.run(deciding(environment, sink if on else None, messages, 0))
-            found.append((pair[True], pair[False]))
-        show("classifier", found)
+        show("collector", asyncio.run(collecting({**base, **lib}, sink, args.seconds)))
+        seen: list[str] = []
+        for _ in range(args.rounds):
+            environment = topics(base, args.lib)
+            _, messages = publish(environment, in_batches(load(1, args.calls, calls_per_s=CALLS_PER_S)))
+            seen += asyncio.run(deciding(environment, sink, messages))
+        show("classifier", seen)
     return 0
 
 

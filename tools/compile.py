@@ -29,6 +29,7 @@ PACKAGES = (
 COMPILED = (
     "missedcall_common/sip",
     "missedcall_common/placing.py",
+    "missedcall_common/runtime/sampling.py",
     "missedcall_classifier",
     *(
         f"missedcall_collector/{name}.py"

@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.sampling import NO_CALL, CallTrace, Sampler
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
 from .batching import Batch, Batcher
@@ -52,7 +53,8 @@ class Collecting:
         partitions: int = 1,
         not_before_ms: int = 0,
         relay: str = "",
-        trace: Callable[[list[SipMessage]], None] | None = None,
+        sampler: Sampler = NO_CALL,
+        trace: Callable[[SipMessage, CallTrace], None] = lambda _message, _call: None,
     ) -> None:
         """Prepare; nothing is bound before `start`.
 
@@ -64,7 +66,8 @@ class Collecting:
             partitions: of `sip-transactions`.
             not_before_ms: the log's clock, where there is one: no batch may be older.
             relay: target of a `Relay`, "" for none.
-            trace: is shown what was received, before it is handed on.
+            sampler: which calls are traced.
+            trace: is shown each INVITE of these.
 
         Raises:
             OSError, ValueError: the file of authenticate keys cannot be used.
@@ -74,7 +77,7 @@ class Collecting:
         self._keys = read_auth_keys(self._keys_file) if self._keys_file else ()
         self._counts: Counter[str] = Counter()
         self._listeners = Listeners(settings, self._receive, self._counts)
-        self._intake = Intake(rules, self._keys)
+        self._intake = Intake(rules, self._keys, sampler)
         self._clock = Clock(not_before_ms)
         # Incarnations grow: the clock is past that of the life before.
         self._batcher = Batcher(settings.collector, self._clock.now_ms(), partitions)
@@ -142,8 +145,10 @@ class Collecting:
             self._holes += 1
         now_ms = self._clock.now_ms()
         messages = self._intake.from_frames(frames, now_ms, self._refuse)
-        if self._trace is not None:
-            self._trace(messages)
+        if self._intake.traced:
+            for message, call in self._intake.traced:
+                self._trace(message, call)
+            self._intake.traced.clear()
         for batch in self._batcher.add_all(messages, now_ms):
             try:
                 self._hand_on_all([batch])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from hmac import compare_digest
 from typing import Final
 
+from missedcall_common.runtime.sampling import NO_CALL, CallTrace, Sampler
 from missedcall_common.sip.peek import cut, cut_at, look
 from missedcall_schemas.records import SipMessage
 
@@ -53,10 +54,19 @@ class Intake:
         rules: what the network's identifiers look like.
         auth_keys: the keys of which a HEP packet must carry one (chunk 0x0e); empty: none is asked for.
             Several, so that a new one can be rolled out before the old one is withdrawn.
+        sampler: which calls are traced.
     """
 
-    def __init__(self, rules: CorrelationRules | None = None, auth_keys: Collection[bytes] = ()) -> None:
+    def __init__(
+        self,
+        rules: CorrelationRules | None = None,
+        auth_keys: Collection[bytes] = (),
+        sampler: Sampler = NO_CALL,
+    ) -> None:
         self.counts: Counter[str] = Counter()
+        self.traced: list[tuple[SipMessage, CallTrace]] = []
+        """Each INVITE of a call that is traced, for whoever gave a sampler to take away."""
+        self._sampler = sampler if sampler.ratio else None
         self._keys = LegKeys(rules or CorrelationRules())
         self._auth_keys = tuple(auth_keys)
 
@@ -144,7 +154,12 @@ class Intake:
         head = cut_at(payload, end, body_at) if end >= 0 else cut(payload)
         joiner = leg_joiner(correlation_id, call_id) if correlation_id else ""
         key = self._keys.key(head, call_id, method, status, joiner)
-        return SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)
+        message = SipMessage(key, call_id, captured_ms, received_ms, src, dst, transport, head, agent, joiner)
+        if self._sampler is not None and method == "INVITE" and not status:
+            call = self._sampler.trace(call_id)
+            if call is not None:
+                self.traced.append((message, call))
+        return message
 
     def _knows(self, key: bytes) -> bool:
         for known in self._auth_keys:

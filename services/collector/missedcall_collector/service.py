@@ -17,6 +17,7 @@ from pathlib import Path
 
 from missedcall_common.runtime.events import Event, emit
 from missedcall_common.runtime.health import Health
+from missedcall_common.runtime.sampling import CallTrace
 from missedcall_common.runtime.telemetry import Reading, Telemetry
 from missedcall_schemas import codec
 from missedcall_schemas.records import CaptureBatch, SipMessage
@@ -92,7 +93,8 @@ class Service:
             backlog=lambda: self._publisher.backlog,
             partitions=kafka.partitions,
             relay=settings.relay,
-            trace=self._trace if telemetry.sampler.ratio else None,
+            sampler=telemetry.sampler,
+            trace=self._trace,
         )
         self._health = Health(
             settings.health, live=self._live, ready=self._ready, metrics=telemetry.exposition
@@ -176,16 +178,12 @@ class Service:
         value = codec.encode_batch(batch)
         self._publisher.offer(partition, value, len(batch.messages), self._collecting.partitions)
 
-    def _trace(self, messages: list[SipMessage]) -> None:
-        """Tell of each INVITE of a call that is traced: how long it took to come here."""
-        for message in messages:
-            if message.head.startswith(b"INVITE "):
-                call = self._telemetry.sampler.trace(message.call_id)
-                if call is not None:
-                    captured_s = message.captured_ms / 1000
-                    received_s = max(captured_s, message.received_ms / 1000)
-                    said = {"network.transport": message.transport}
-                    self._telemetry.span(call, "receive hep", captured_s, received_s, said)
+    def _trace(self, message: SipMessage, call: CallTrace) -> None:
+        """Tell how long an INVITE took to come here."""
+        captured_s = message.captured_ms / 1000
+        received_s = max(captured_s, message.received_ms / 1000)
+        said = {"network.transport": message.transport}
+        self._telemetry.span(call, "receive hep", captured_s, received_s, said)
 
     def _say(self) -> None:
         """Write the line of counters, and a warning for each cause of which something was lost since the last."""

@@ -10,6 +10,7 @@ from missedcall_collector.correlation import CorrelationRules
 from missedcall_collector.hep import HepPacket, encode
 from missedcall_collector.intake import AHEAD_MS, CAUSES, MAX_CALL_ID, Intake
 from missedcall_common.runtime.counters import meaning
+from missedcall_common.runtime.sampling import Sampler
 
 NOW = CAPTURED_MS + 250
 
@@ -19,6 +20,18 @@ def from_sip(payload, **more):
     message = intake.from_sip(payload, "192.0.2.1:5060", "192.0.2.2:5060", "udp", CAPTURED_MS, NOW, **more)
     assert not (message and intake.counts)
     return message, dict(intake.counts)
+
+
+def test_each_invite_of_a_call_that_is_traced_is_to_be_taken_away():
+    every, none = Intake(sampler=Sampler(1.0)), Intake()
+
+    for intake in (every, none):
+        messages = intake.from_frames(
+            [kamailio_v3(one) for one in (invite(), ringing(), invite())], NOW, print
+        )
+
+    assert every.traced == [(message, Sampler(1.0).trace(message.call_id)) for message in messages[::2]]
+    assert none.traced == []
 
 
 def test_an_invite_becomes_a_record():

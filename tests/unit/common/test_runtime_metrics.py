@@ -3,15 +3,15 @@
 from collections import Counter
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from missedcall_common.runtime import tracing
 from missedcall_common.runtime.counters import COUNTERS
 from missedcall_common.runtime.metrics import Kind, catalogue, in_prometheus, metric_of
 from missedcall_common.runtime.sampling import CallTrace, Sampler
 from missedcall_common.runtime.telemetry import SILENT, Reading, Telemetry, TelemetryError
+from missedcall_common.runtime.tracing import Spans
 
 
 def lines(telemetry):
@@ -136,16 +136,15 @@ def test_a_trace_is_named_as_w3c_wants_it():
 
 def test_spans_of_a_call_are_below_the_one_that_stands_for_it():
     memory = InMemorySpanExporter()
-    provider = TracerProvider(id_generator=tracing.CallIds())
-    provider.add_span_processor(SimpleSpanProcessor(memory))
-    tracer, call = provider.get_tracer("t"), CallTrace(10, 11)
+    spans, call = Spans(SimpleSpanProcessor(memory), Resource({"a": "b"}), "scope", "1"), CallTrace(10, 11)
 
-    tracing.tell(tracer, call, "child", 1.0, 2.0, {"a": 1}, root=False)
-    tracing.tell(tracer, call, "call", 1.0, 3.5, {}, root=True)
-    tracer.start_span("another").end()
+    spans.tell(call, "child", 1.0, 2.0, {"a": 1}, root=False)
+    spans.tell(call, "child", 1.0, 2.0, {"a": 1}, root=False)
+    spans.tell(call, "call", 1.0, 3.5, {}, root=True)
 
-    child, root, another = memory.get_finished_spans()
+    child, other, root = memory.get_finished_spans()
     assert (root.context.trace_id, root.context.span_id, root.parent) == (10, 11, None)
-    assert (child.context.trace_id, child.parent.span_id) == (10, 11)
+    assert (child.context.trace_id, child.parent.span_id, dict(child.attributes)) == (10, 11, {"a": 1})
+    assert len({span.context.span_id for span in (child, other, root)}) == 3
     assert (root.start_time, root.end_time) == (1_000_000_000, 3_500_000_000)
-    assert another.context.trace_id != 10
+    assert (root.resource.attributes["a"], root.instrumentation_scope.name) == ("b", "scope")

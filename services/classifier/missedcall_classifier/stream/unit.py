@@ -22,7 +22,7 @@ from missedcall_classifier.engine import Engine
 from missedcall_classifier.poison import blame
 from missedcall_classifier.policy import Policy
 from missedcall_classifier.rows import StateError
-from missedcall_common.runtime.sampling import TRACEPARENT, CallTrace, Sampler
+from missedcall_common.runtime.sampling import NO_CALL, TRACEPARENT, CallTrace, Sampler
 from missedcall_schemas import cloudevents, codec
 from missedcall_schemas.codec import CodecError
 from missedcall_schemas.records import CaptureBatch, SipMessage
@@ -37,7 +37,6 @@ HASH = "crc32-of-caller"
 """How the collector chooses the partition of a key."""
 
 
-NO_CALL = Sampler(0.0)
 """Traces none."""
 
 

@@ -1,11 +1,13 @@
 """Which calls are traced, and under which name: the same answer in every service, without a word between them.
 
-Rule 1: both follow from the Call-ID that facts and verdicts of a call carry, by a one-way function: one call is
-        one trace, and no trace names a call.
+Rule 1: both follow from the Call-ID that facts and verdicts of a call carry: one call is one trace. The name does
+        by a one-way function: no trace names a call.
+Rule 2: most calls are not traced, and to find that out costs a third of a microsecond.
 """
 
 from hashlib import blake2b
 from typing import Final, NamedTuple
+from zlib import crc32
 
 _PERSON: Final = b"missedcall.trace"  # 16 bytes: no other hash of ours gives these names
 
@@ -43,7 +45,12 @@ class Sampler:
         """Return the call's trace; None if it has none."""
         if not self._below:
             return None
-        digest = blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=28, person=_PERSON).digest()
-        if int.from_bytes(digest[24:]) >= self._below:
+        name = call_id.encode("utf-8", "surrogatepass")
+        if crc32(name) >= self._below:
             return None
-        return CallTrace(int.from_bytes(digest[:16]) or 1, int.from_bytes(digest[16:24]) or 1)
+        digest = blake2b(name, digest_size=24, person=_PERSON).digest()
+        return CallTrace(int.from_bytes(digest[:16]) or 1, int.from_bytes(digest[16:]) or 1)
+
+
+NO_CALL: Final = Sampler(0.0)
+"""Chooses none."""
