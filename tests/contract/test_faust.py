@@ -56,6 +56,14 @@ def test_the_app_uses_our_consumer():
     assert app._new_transport().Consumer is EosConsumer
 
 
+def test_what_faust_does_at_its_first_start_is_to_make_folders_and_no_more():
+    *_, body = inspect.getsource(faust.App.on_first_start).rpartition('"""')
+
+    assert body.split() == ["self._create_directories()"]
+    _, *lines = inspect.getsource(faust.App._create_directories).splitlines()
+    assert all(line.endswith(".mkdir(exist_ok=True)") for line in lines)
+
+
 def test_what_is_kept_of_acknowledged_offsets_is_where_we_forget_it():
     source = inspect.getsource(consumer.Consumer.__init__)
 

@@ -146,8 +146,10 @@ class EosApp(faust.App):
         self.on_rebalance_complete.connect(self._take_over)
 
     async def on_first_start(self) -> None:
-        """Answer probes before anything that takes long."""
-        await super().on_first_start()
+        """Answer probes before anything that takes long.
+
+        Not Faust's own: it makes folders for tables on disk, in the current one.
+        """
         self.add_future(self._watch_group())
         try:
             await self.health.start()
