@@ -282,3 +282,30 @@ def test_other_values_reach_a_release_whose_log_is_being_cut(cluster, helm):
     helm.upgrade(base | {"kafka": base["kafka"] | {"cut": {"generation": 2, "partitions": 96}}})
 
     assert not [each for each in _left(cluster) if each.startswith("job")]
+
+
+def test_an_autoscaler_that_is_switched_on_takes_over_what_is_there(cluster, helm):
+    """And what it has made of it meanwhile is not changed by an upgrade for something else."""
+
+    def pods():
+        kinds = ("statefulset/mc-missedcall-classifier", "deployment/mc-missedcall-collector")
+        found = cluster.kubectl(
+            "get", *kinds, "--namespace", NAMESPACE, "--output", "jsonpath={.items[*].spec.replicas}"
+        )
+        return tuple(map(int, found.split()))
+
+    base = _values("minimal")
+    base |= {
+        "collector": base.get("collector", {}) | {"replicas": 3},
+        "classifier": base.get("classifier", {}) | {"replicas": 4},
+    }
+    # A KEDA that is not there changes nothing: what is seen is the chart's doing alone.
+    keda = {"autoscaling": {"type": "keda", "minReplicas": 2}}
+    helm.install(base)
+    scaled = base | {"classifier": base["classifier"] | keda}
+    helm.upgrade(scaled)
+    assert pods() == (4, 3)
+
+    cluster.kubectl("scale", "statefulset/mc-missedcall-classifier", "--replicas=5", "--namespace", NAMESPACE)
+    helm.upgrade(scaled | {"image": {"tag": "0.1.1"}})
+    assert pods() == (5, 3)

@@ -386,3 +386,18 @@ readinessProbe:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/*
+How many pods. Where an autoscaler says it, what is there stays: without a number Kubernetes would take them down to 1
+until the autoscaler looks. Takes root, values, kind and name of the workload.
+*/}}
+{{- define "missedcall.replicas" -}}
+{{- if eq .values.autoscaling.type "none" -}}
+replicas: {{ .values.replicas }}
+{{- else -}}
+{{- $found := dig "spec" dict (default dict (lookup "apps/v1" .kind .root.Release.Namespace .name)) -}}
+{{- if hasKey $found "replicas" -}}
+replicas: {{ $found.replicas }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
