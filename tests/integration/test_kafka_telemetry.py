@@ -36,6 +36,15 @@ async def metrics_of(process):
     return answer.partition(b"\r\n\r\n")[2]
 
 
+BATCHES = ("send sip-transactions", "settle sip-transactions", "send notify-journal")
+
+
+def total(spans, name):
+    return sum(
+        attribute.value.int_value for span in spans for attribute in span.attributes if attribute.key == name
+    )
+
+
 async def until(condition):
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the sink is asked, it tells nobody
@@ -88,18 +97,30 @@ def test_a_call_is_one_trace_and_nobody_is_named(environment, tmp_path):
     with OtlpSink() as sink:
         pulled, said = asyncio.run(scenario(sink))
 
-    roots = [span for span in sink.spans if not span.parent_span_id]
-    assert {int.from_bytes(span.trace_id) for span in sink.spans} == traces
+    batches = {name: [span for span in sink.spans if span.name == name] for name in BATCHES}
+    of_calls = [span for span in sink.spans if span.name not in BATCHES]
+    roots = [span for span in of_calls if not span.parent_span_id]
+    assert {int.from_bytes(span.trace_id) for span in of_calls} == traces
     assert sorted(int.from_bytes(span.trace_id) for span in roots) == sorted(traces)
     by_trace = {span.trace_id: span.span_id for span in roots}
-    assert all(by_trace[span.trace_id] == span.parent_span_id for span in sink.spans if span.parent_span_id)
-    assert {span.name for span in sink.spans} == {
+    assert all(by_trace[span.trace_id] == span.parent_span_id for span in of_calls if span.parent_span_id)
+    assert {span.name for span in of_calls} == {
         *("receive hep", "process sip-transactions", "send missed-calls", "process missed-calls")
     }
     assert b"missedcall_published_total" in pulled[0]
     assert b"missedcall_decision_delay_seconds_bucket" in pulled[1]
     assert b'missedcall_delivery_duration_seconds_bucket{channel="webhook"' in pulled[2]
     assert b'missedcall_undelivered{channel="webhook"} 0.0' in pulled[2]
+
+    assert total(batches["send sip-transactions"], "missedcall.messages") == len(messages)
+    assert total(batches["settle sip-transactions"], "messaging.batch.message_count") > 0
+    assert total(batches["send notify-journal"], "messaging.batch.message_count") > 0
+    linked = [link.trace_id for span in batches["settle sip-transactions"] for link in span.links]
+    assert sorted(map(int.from_bytes, linked)) == sorted(traces)
+    named = {int(event["trace_id"], 16) for event in map(json.loads, said) if "trace_id" in event}
+    assert named == {
+        int.from_bytes(span.trace_id) for span in of_calls if span.name == "process missed-calls"
+    }
 
     personal = {message.call_id for message in messages} | {
         name for message in messages for name in re.findall(r"call(?:er|ee)\d{6}", message.head.decode())

@@ -17,6 +17,7 @@ Rule 5: how the log is cut is looked up with each connection. While it is being 
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -101,6 +102,28 @@ class _Connected(NamedTuple):
     looked: Looked
 
 
+class Sent(NamedTuple):
+    """What was handed to the client in one go, and has ended."""
+
+    began_s: float
+    """POSIX seconds."""
+    ended_s: float
+    """When Kafka had acknowledged the last of it, seen within `PACE_S`."""
+    records: int
+    messages: int
+    """SIP messages in them."""
+    failure: str
+    """Class of the error for which they are sent again; "" if Kafka has them."""
+
+
+class _Round(NamedTuple):
+    last: int
+    """Number of the last record."""
+    began_s: float
+    records: int
+    messages: int
+
+
 class Publisher:
     """One topic, one thread, one client at a time."""
 
@@ -112,6 +135,7 @@ class Publisher:
         spool: Spool | None,
         *,
         compression: str = "none",
+        tell: Callable[[Sent], None] | None = None,
     ) -> None:
         """Prepare.
 
@@ -121,6 +145,7 @@ class Publisher:
             memory: bytes that may wait in memory; more only costs what the owner does about `backlog`.
             spool: the disk, if there is one; closed at the end.
             compression: of what Kafka keeps: `none` or `zstd`.
+            tell: is told of everything that was sent; on the publisher's thread.
         """
         self.counts: Counter[str] = Counter()
         """`published` messages and `published-batches`, `spooled` messages, `dropped.refused`, `dropped.unsent`."""
@@ -146,6 +171,8 @@ class Publisher:
         self._handed = 0  # bytes, of ours
         self._answered = 0  # bytes, of the client's thread
         self._numbers = count()
+        self._tell = tell
+        self._rounds: deque[_Round] = deque()
 
         self._producer: Any = None
         self._life = 0
@@ -205,6 +232,7 @@ class Publisher:
                 self._stay_connected()
                 self._use_disk()
                 self._send_some()
+                self._tell_of_ended()
                 self._say_if_lost()
                 time.sleep(PACE_S)
         except KafkaUnusableError as error:
@@ -226,6 +254,8 @@ class Publisher:
     def _stay_connected(self) -> None:
         """See to it that there is a client that works."""
         if self._broken is not None:
+            while self._rounds:
+                self._tell_of(self._rounds.popleft(), type(self._broken).__name__)
             wait_s = 0.0
             if not isinstance(self._broken, _UNACCEPTABLE):
                 emit(Event.KAFKA_FAILED, self._broken)
@@ -343,14 +373,29 @@ class Publisher:
 
     def _send_some(self) -> None:
         """Hand records to the client while it may have more."""
+        began_s, last, records, messages = time.time(), 0, 0, 0
         if self._one_by_one and not self._again and not self._under_way:
             self._one_by_one = False
         while self._producer is not None and self._broken is None and self._has_room():
             record = self._next()
             if record is None:
                 break
-            if not self._send(record):
+            if (number := self._send(record)) is None:
                 break
+            last, records, messages = number, records + 1, messages + record.messages
+        if records and self._tell is not None:
+            self._rounds.append(_Round(last, began_s, records, messages))
+
+    def _tell_of_ended(self) -> None:
+        """Tell of the rounds of which nothing is under way any more."""
+        if self._tell is not None and self._rounds:
+            oldest = next(iter(list(self._under_way)), None)
+            while self._rounds and (oldest is None or self._rounds[0].last < oldest):
+                self._tell_of(self._rounds.popleft())
+
+    def _tell_of(self, ended: _Round, failure: str = "") -> None:
+        if self._tell is not None:
+            self._tell(Sent(ended.began_s, time.time(), ended.records, ended.messages, failure))
 
     def _has_room(self) -> bool:
         if self._one_by_one:
@@ -398,7 +443,8 @@ class Publisher:
                 break
             self.counts["spooled"] += self._take().messages
 
-    def _send(self, record: Record) -> bool:
+    def _send(self, record: Record) -> int | None:
+        """Hand a record to the client; return its number, None if it takes none now."""
         number = next(self._numbers)
         if not self._under_way:
             self._asked_at = time.monotonic()
@@ -410,18 +456,18 @@ class Publisher:
             del self._under_way[number]
             self._handed -= len(record.value)
             self._again.appendleft(record)
-            return False
+            return None
         except MessageSizeTooLargeError as error:  # the client's own bound: nothing of it was sent
             del self._under_way[number]
             self._handed -= len(record.value)
             self._drop(record, error)
-            return True
+            return number
         except KafkaError as error:
             self._refused(self._life, error)
-            return False
+            return None
         future.add_callback(partial(self._acknowledged, self._life, number))
         future.add_errback(partial(self._refused, self._life))
-        return True
+        return number
 
     def _acknowledged(self, life: int, number: int, _: object) -> None:
         """Hear that Kafka has a record; called by the client's thread."""

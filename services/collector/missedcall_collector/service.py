@@ -24,7 +24,7 @@ from missedcall_schemas.records import CaptureBatch, SipMessage
 
 from .collecting import Collecting
 from .correlation import CorrelationRules
-from .publisher import Publisher
+from .publisher import Publisher, Sent
 from .service_settings import CollectorSettings
 from .spool import Spool
 
@@ -84,6 +84,7 @@ class Service:
             memory,
             spool,
             compression=settings.compression,
+            tell=self._tell_of if telemetry.traces else None,
         )
         rules = CorrelationRules(settings.correlation_headers, settings.call_id_suffixes)
         self._collecting = Collecting(
@@ -177,6 +178,16 @@ class Service:
     def _hand_on(self, partition: int, batch: CaptureBatch) -> None:
         value = codec.encode_batch(batch)
         self._publisher.offer(partition, value, len(batch.messages), self._collecting.partitions)
+
+    def _tell_of(self, sent: Sent) -> None:
+        """Tell of what was sent to Kafka in one go."""
+        said: dict[str, str | int | float] = {
+            "messaging.system": "kafka",
+            "messaging.batch.message_count": sent.records,
+            "missedcall.messages": sent.messages,
+        }
+        name = "send sip-transactions"
+        self._telemetry.batch(name, sent.began_s, sent.ended_s, said, failure=sent.failure)
 
     def _trace(self, message: SipMessage, call: CallTrace) -> None:
         """Tell how long an INVITE took to come here."""

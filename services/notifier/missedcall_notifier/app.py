@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from missedcall_common.runtime.sampling import NO_CALL, Sampler
 from missedcall_common.runtime.settings import SettingsError
 
 from . import wording_files
@@ -47,6 +48,7 @@ class Notifier:
         *,
         people: PeopleSource | None = None,
         observe: Observer = say_nothing,
+        sampler: Sampler = NO_CALL,
         ways: Sequence[Way] | None = None,
         claim_s: float = math.inf,
     ) -> None:
@@ -59,6 +61,7 @@ class Notifier:
             clock: the wall clock.
             people: who people are; None: what the files of the settings say, followed while we run.
             observe: told of every change of a delivery, after it is durable; must not block or raise.
+            sampler: which calls are traced: the log names the trace.
             ways: channels other than those of the settings.
             claim_s: an attempt is not made so long after it was claimed: where another process could have it.
 
@@ -82,6 +85,7 @@ class Notifier:
                 people=people or self._files,
                 defaults=defaults_of(settings),
                 observe=observe,
+                sampler=sampler,
                 max_waiting=settings.max_waiting,
                 stop_s=settings.stop_s,
                 claim_s=claim_s,

@@ -4,50 +4,41 @@ Rule 1: one line per change that a person may look for: an intent and the begin 
 Rule 2: a line names a delivery by its id; never a caller, a callee, an address or a Call-ID.
 """
 
-from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.events import Event, Fields, emit
+from missedcall_common.runtime.sampling import CallTrace
 
 from .breaker import Breaker
 from .delivery import Delivery, State
 
 
-def log_delivery(delivery: Delivery) -> None:
-    """Say what became of a delivery."""
-    name, channel, attempts = delivery.delivery_id, delivery.channel, delivery.attempts
-    failure, detail = str(delivery.failure or ""), delivery.detail
+def log_delivery(delivery: Delivery, call: CallTrace | None = None) -> None:
+    """Say what became of a delivery; `call` if its call is traced."""
+    said: Fields = {"channel": delivery.channel, "delivery_id": delivery.delivery_id}
+    if call is not None:
+        said["trace_id"] = call.name
     match delivery.state:
         case State.PENDING | State.ATTEMPT:
-            pass
+            return
         case State.SENT:
+            event = Event.NOTICE_SENT
             took_s = round(delivery.changed_at - max(delivery.opened_at, delivery.not_before), 3)
-            emit(
-                Event.NOTICE_SENT,
-                channel=channel,
-                delivery_id=name,
-                attempts=attempts,
-                ref=delivery.ref,
-                took_s=took_s,
-            )
+            said |= {"attempts": delivery.attempts, "ref": delivery.ref, "took_s": took_s}
         case State.RETRY | State.UNCERTAIN:
-            emit(
-                Event.NOTICE_RETRY_SCHEDULED,
-                channel=channel,
-                delivery_id=name,
-                attempts=attempts,
-                failure=failure,
-                detail=detail,
-                wait_s=round(delivery.next_at - delivery.changed_at, 1),
-            )
+            event = Event.NOTICE_RETRY_SCHEDULED
+            said |= _failed(delivery)
+            said["wait_s"] = round(delivery.next_at - delivery.changed_at, 1)
         case State.DEAD:
-            emit(
-                Event.NOTICE_DEAD_LETTERED,
-                channel=channel,
-                delivery_id=name,
-                attempts=attempts,
-                failure=failure,
-                detail=detail,
-            )
+            event = Event.NOTICE_DEAD_LETTERED
+            said |= _failed(delivery)
         case State.SUPPRESSED:
-            emit(Event.NOTICE_SUPPRESSED, channel=channel, delivery_id=name, detail=detail)
+            event = Event.NOTICE_SUPPRESSED
+            said["detail"] = delivery.detail
+    emit(event, **said)
+
+
+def _failed(delivery: Delivery) -> Fields:
+    failure = str(delivery.failure or "")
+    return {"attempts": delivery.attempts, "failure": failure, "detail": delivery.detail}
 
 
 def log_breaker(channel: str, before: Breaker, now_is: Breaker, now: float) -> None:

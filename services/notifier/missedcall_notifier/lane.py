@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import NamedTuple
 
+from missedcall_common.runtime.sampling import NO_CALL, Sampler
+
 from .breaker import GONE, Breaker, after
 from .channels.port import Channel
 from .clock import Clock
@@ -82,6 +84,7 @@ class Lane:
         people: PeopleSource | None = None,
         defaults: Defaults | None = None,
         observe: Observer = say_nothing,
+        sampler: Sampler = NO_CALL,
         max_waiting: int,
         stop_s: float,
         claim_s: float = math.inf,
@@ -97,6 +100,7 @@ class Lane:
         self._people = people or FixedPeople()
         self._defaults = defaults or Defaults()
         self._observe = observe
+        self._sampler = sampler
         self._max_waiting = max_waiting
         self._stop_s = stop_s
         self._claim_s = claim_s
@@ -273,5 +277,5 @@ class Lane:
 
     def _changed(self, delivery: Delivery) -> None:
         self.counts[delivery.state] += 1
-        log_delivery(delivery)
+        log_delivery(delivery, self._sampler.trace(delivery.fact.call_id))
         self._observe(delivery)

@@ -6,6 +6,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 
 from missedcall_common.runtime.counters import COUNTERS
 from missedcall_common.runtime.metrics import Kind, catalogue, in_prometheus, metric_of
@@ -148,3 +149,18 @@ def test_spans_of_a_call_are_below_the_one_that_stands_for_it():
     assert len({span.context.span_id for span in (child, other, root)}) == 3
     assert (root.start_time, root.end_time) == (1_000_000_000, 3_500_000_000)
     assert (root.resource.attributes["a"], root.instrumentation_scope.name) == ("b", "scope")
+
+
+def test_the_span_of_a_batch_is_a_trace_of_its_own_that_names_its_calls():
+    memory = InMemorySpanExporter()
+    spans = Spans(SimpleSpanProcessor(memory), Resource({}), "scope", "1")
+
+    spans.tell_batch("send a", 1.0, 2.0, {"n": 3}, [CallTrace(10, 11)], "")
+    spans.tell_batch("settle a", 1.0, 2.0, {}, [], "KafkaTimeoutError")
+
+    sent, failed = memory.get_finished_spans()
+    assert (sent.parent, sent.kind, sent.status.status_code) == (None, SpanKind.PRODUCER, StatusCode.UNSET)
+    assert [(link.context.trace_id, link.context.span_id) for link in sent.links] == [(10, 11)]
+    assert sent.context.trace_id not in (10, failed.context.trace_id)
+    assert (failed.kind, failed.status.status_code) == (SpanKind.CONSUMER, StatusCode.ERROR)
+    assert dict(failed.attributes) == {"error.type": "KafkaTimeoutError"}

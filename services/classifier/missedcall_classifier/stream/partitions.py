@@ -291,7 +291,7 @@ class KafkaPartitions(Partitions):
 
     async def _transaction(self, partition: int, turn: Any) -> None:
         producer, names = self._producers[partition], self._names
-        began = time.monotonic()
+        began, began_s = time.monotonic(), time.time()
         await producer.begin_transaction()
         sent = [
             await producer.send(
@@ -306,7 +306,21 @@ class KafkaPartitions(Partitions):
         )
         await asyncio.gather(*sent)
         await producer.commit_transaction()
-        self._telemetry.record("missedcall.commit.duration", time.monotonic() - began)
+        took_s = time.monotonic() - began
+        self._telemetry.record("missedcall.commit.duration", took_s)
+        self._telemetry.batch(
+            "settle sip-transactions",
+            began_s,
+            began_s + took_s,
+            {
+                "messaging.system": "kafka",
+                "messaging.destination.partition.id": str(partition),
+                "messaging.batch.message_count": turn.next - self.units[partition].committed,
+                "missedcall.published": len(turn.publications),
+                "missedcall.rows": len(turn.rows),
+            },
+            calls=dict.fromkeys(one.call for one in turn.traced),
+        )
 
 
 async def _send_rows(

@@ -183,6 +183,8 @@ class Fields(TypedDict, total=False):
     channel: str
     delivery_id: str
     """Id of the delivery: a hash of fact, channel and recipient."""
+    trace_id: str
+    """Of the call, if it is traced: 32 hexadecimal digits."""
     failure: str
     failures: int
     attempts: int
@@ -200,7 +202,7 @@ _PERSONAL = re.compile(
     r"|\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){2,}"
 )
 """What looks like an address of record, a telephone number, an IPv4 or an IPv6 address."""
-_IDS = frozenset({"fact_id", "delivery_id", "policy"})
+_IDS = frozenset({"fact_id", "delivery_id", "policy", "trace_id"})
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """A hash of ours may be all digits and still is no telephone number."""
 _WITHHELD = "(withheld)"

@@ -13,7 +13,7 @@ _PERSON: Final = b"missedcall.trace"  # 16 bytes: no other hash of ours gives th
 
 
 TRACEPARENT: Final = "traceparent"
-"""Header of a Kafka record, and of a webhook, that names the trace."""
+"""Header of a Kafka record that names the trace."""
 
 
 class CallTrace(NamedTuple):
@@ -23,6 +23,11 @@ class CallTrace(NamedTuple):
     """128 bits, W3C Trace Context s.3.2.2.3."""
     span_id: int
     """64 bits: of the span that stands for the call as a whole, the parent of all others."""
+
+    @property
+    def name(self) -> str:
+        """Return the trace's id as W3C Trace Context writes it."""
+        return f"{self.trace_id:032x}"
 
     @property
     def traceparent(self) -> str:

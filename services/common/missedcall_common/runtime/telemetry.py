@@ -67,6 +67,8 @@ class Telemetry:
             _ENDPOINT in environment or "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" in environment
         )
         traces = not off and (_ENDPOINT in environment or "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in environment)
+        self.traces: Final = traces
+        """Whether spans go anywhere."""
         self.sampler: Final = Sampler(_ratio(environment) if traces else 0.0)
         """Which calls are traced."""
         if off or not (metrics or traces or pulled):
@@ -165,6 +167,29 @@ class Telemetry:
         """
         if self._spans is not None:
             self._spans.tell(call, name, begin_s, end_s, attributes, root=root)
+
+    def batch(
+        self,
+        name: str,
+        begin_s: float,
+        end_s: float,
+        attributes: Mapping[str, str | int | float],
+        *,
+        calls: Iterable[CallTrace] = (),
+        failure: str = "",
+    ) -> None:
+        """Tell of many records that went to Kafka together, after they did or did not. A trace of its own.
+
+        Args:
+            name: what was done, and on which topic: `send sip-transactions`.
+            begin_s: POSIX seconds.
+            end_s: the same.
+            attributes: see `metrics`, rule 2.
+            calls: those of them that are traced: linked.
+            failure: the class of the error, if it failed.
+        """
+        if self._spans is not None:
+            self._spans.tell_batch(name, begin_s, end_s, attributes, calls, failure)
 
     def exposition(self) -> bytes:
         """Return what Prometheus reads; empty if it cannot."""

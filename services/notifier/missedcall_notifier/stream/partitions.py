@@ -25,6 +25,7 @@ from kafka.errors import KafkaError
 from missedcall_common.kafka.client import KafkaUnusableError, connection
 from missedcall_common.kafka.plan import name_of
 from missedcall_common.runtime.events import Event, emit
+from missedcall_common.runtime.telemetry import SILENT, Telemetry
 from missedcall_notifier.clock import Clock
 from missedcall_notifier.delivery import Delivery, State
 from missedcall_notifier.journal import StaleDeliveryError
@@ -101,7 +102,7 @@ class _Part:
 class KafkaPartitions:
     """A `Journal` and a `FactSource` of one channel. `start` it, `stop` it."""
 
-    def __init__(self, settings: ServiceSettings, clock: Clock) -> None:
+    def __init__(self, settings: ServiceSettings, clock: Clock, telemetry: Telemetry = SILENT) -> None:
         """Prepare; nothing is connected.
 
         Raises:
@@ -114,6 +115,7 @@ class KafkaPartitions:
         what else the service counts, too."""
         self._settings = settings
         self._clock = clock
+        self._telemetry = telemetry
         self._facts_topic = name_of("missed-calls", kafka)
         self._letters_topic = name_of("dead-letters", kafka)
         self._journal_topic = TOPICS["notify-journal-{channel}"].full_name(
@@ -542,6 +544,15 @@ class KafkaPartitions:
         if part.flushing is None and part.loaded:
             part.flushing = self._spawn(self._commit_all(part))
 
+    def _tell_of(self, part: _Part, began_s: float, records: int, failure: str = "") -> None:
+        """Tell of a transaction; of facts that are no business of this channel's it only moves the position."""
+        said: dict[str, str | int | float] = {
+            "messaging.system": "kafka",
+            "messaging.destination.partition.id": str(part.number),
+            "messaging.batch.message_count": records,
+        }
+        self._telemetry.batch("send notify-journal", began_s, time.time(), said, failure=failure)
+
     async def _commit_all(self, part: _Part) -> None:
         """Commit turn after turn, until nothing is left."""
         try:
@@ -552,12 +563,15 @@ class KafkaPartitions:
                 records = self._records(part, letters)
                 if not (waiters or records):
                     break
+                began_s = time.time()
                 try:
                     if records and part.writer is not None:
                         await self._in_thread(partial(part.writer.write, records))
                         self.counts["transactions"] += 1
+                        self._tell_of(part, began_s, len(records))
                 except (FencedError, KafkaError, OSError) as error:
                     self.counts["transactions-failed"] += 1
+                    self._tell_of(part, began_s, len(records), type(error).__name__)
                     if part.gone:
                         self._fail(waiters)
                     else:

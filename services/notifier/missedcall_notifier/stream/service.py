@@ -62,7 +62,7 @@ class Service:
         self._settings = settings
         self._telemetry = telemetry
         clock = SystemClock()
-        self._partitions = KafkaPartitions(settings, clock)
+        self._partitions = KafkaPartitions(settings, clock, telemetry)
         ways = [
             way
             for way in ways_of(settings.notify, clock, self._template_failed)
@@ -75,6 +75,7 @@ class Service:
             self._partitions,
             clock,
             observe=self._observe,
+            sampler=telemetry.sampler,
             people=self._people,
             ways=ways,
             claim_s=settings.session_s / 2,
