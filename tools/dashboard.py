@@ -77,6 +77,9 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Partitions, open calls", "short", {
             "partitions": "sum(missedcall_partitions)", "open calls": "sum(missedcall_open_calls)"}),
         Panel("Transaction", "s", quantiles("missedcall_commit_duration_seconds")),
+        Panel("Starts: an aborted transaction is one", "short", {
+            "{{service_name}}": "sum by (service_name) (changes(process_start_time_seconds[$__rate_interval]) "
+            '* on (job, instance) group_left (service_name) target_info{service_name=~"missedcall-.+"})'}),
         Panel("Batches, verdicts", "ops", rates(
             "missedcall_batches_total", "missedcall_turns_total", "missedcall_verdicts_total",
             "missedcall_noise_method_total", "missedcall_duplicate_total", "missedcall_invite_unseen_total")),

@@ -75,6 +75,18 @@ CASES = {
         (False, "40m", {f'{COMMIT}_bucket{{le="2.5"}}': "0+100x60", f'{COMMIT}_bucket{{le="5.0"}}': "0+100x60",
                         f'{COMMIT}_bucket{{le="+Inf"}}': "0+100x60"}, {}),
     ],
+    "MissedcallRestarts": [
+        (True, "20m", {
+            'process_start_time_seconds{instance="a"}': "0x6 1 2 3 4x60",
+            'target_info{instance="a",service_name="missedcall-classifier"}': "1x60"},
+         {"service_name": "missedcall-classifier"}),
+        (False, "20m", {
+            'process_start_time_seconds{instance="a"}': "0x6 1 2 3x60",
+            'target_info{instance="a",service_name="missedcall-classifier"}': "1x60"}, {}),
+        (False, "20m", {
+            'process_start_time_seconds{instance="a"}': "0x6 1 2 3 4x60",
+            'target_info{instance="a",service_name="another"}': "1x60"}, {}),
+    ],
     "MissedcallUndecidable": [
         (True, "30m", {"missedcall_undecidable_total": "0x10 1x60"}, {}),
         (True, "30m", {"missedcall_rule_failed_total": "0x10 1x60"}, {}),
