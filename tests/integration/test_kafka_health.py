@@ -94,6 +94,29 @@ def test_a_collector_without_kafka_lives_and_is_ready_until_its_memory_fills(kaf
     assert full == (503, "memory is half full: Kafka does not take what comes")
 
 
+def test_a_collector_that_is_to_end_is_not_ready_and_takes_what_comes_meanwhile(environment):
+    """Kubernetes sends a UDP flow to another pod only once the one that it goes to is not ready."""
+    draining = {**of_collector(environment), "MISSEDCALL_DRAIN_S": "600"}
+    late = [frame for _, frame in hep_calls.frames(20, 1000.0)]
+
+    async def scenario():
+        async with CollectorProcess(draining) as collector:
+            port = (await collector.ports())["tcp"]
+            await until(collector, "/readyz", 200)
+            collector.process.terminate()
+            leaving = await until(collector, "/readyz", 503)
+            alive = await ask(collector, "/livez")
+            await send_tcp(port, late)
+            await collector.counted(published=len(late))
+            assert await collector.terminate() == 0  # a second signal does not wait
+        return leaving, alive
+
+    leaving, alive = asyncio.run(scenario())
+
+    assert leaving == (503, "about to end: others take what comes")
+    assert alive == (200, "ok")
+
+
 @pytest.mark.parametrize("service", [ClassifierProcess, CollectorProcess])
 def test_a_port_that_is_taken_ends_the_service_and_says_which(environment, service):
     mine = environment if service is ClassifierProcess else of_collector(environment)

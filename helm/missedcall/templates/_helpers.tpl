@@ -315,7 +315,7 @@ livenessProbe:
   failureThreshold: 6
 readinessProbe:
   httpGet: {path: /readyz, port: health}
-  periodSeconds: 5
+  periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 2
 {{- end -}}

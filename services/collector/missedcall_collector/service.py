@@ -3,11 +3,13 @@
 Rule 1: it keeps no state: kill one, start two. What matters of its life is its name and its incarnation, in every
         batch.
 Rule 2: it starts, and receives, whether Kafka is there or not; only a topic of another partition count ends it.
-Rule 3: SIGTERM ends it in order: stop listening, publish what was received, keep on disk what cannot be.
+Rule 3: SIGTERM ends it in order: be not ready and listen on until senders are sent to others, stop listening, publish
+        what was received, keep on disk what cannot be.
 """
 
 import asyncio
 import gc
+import math
 import signal
 import time
 from collections import Counter
@@ -100,7 +102,7 @@ class Service:
         self._health = Health(
             settings.health, live=self._live, ready=self._ready, metrics=telemetry.exposition
         )
-        self._listening = False
+        self._listening = self._draining = False
         self._stopping = asyncio.Event()
         self._said: Counter[str] = Counter()
 
@@ -129,7 +131,10 @@ class Service:
         gc.collect()
         gc.freeze()  # what is here now stays: it is not looked at again
         gc.set_threshold(ALLOCATIONS, 10, 10)
-        await self._work()
+        await self._work(math.inf)
+        self._draining = True
+        self._stopping.clear()
+        await self._work(self._settings.drain_s)
         self._listening = False
         await self._collecting.stop()
         await asyncio.to_thread(self._publisher.stop, STOP_S)
@@ -140,10 +145,11 @@ class Service:
             raise self._publisher.failed
         emit(Event.SERVICE_STOPPED, uptime_s=round(time.monotonic() - began, 1))
 
-    async def _work(self) -> None:
-        say_at = time.monotonic() + self._settings.report_s
-        tell_at = 0.0
-        while not self._stopping.is_set() and self._publisher.failed is None:
+    async def _work(self, for_s: float) -> None:
+        """Tell how it goes for so long, until a signal or a failure."""
+        now = time.monotonic()
+        ends, say_at, tell_at = now + for_s, now + self._settings.report_s, 0.0
+        while now < ends and not self._stopping.is_set() and self._publisher.failed is None:
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._stopping.wait()
@@ -172,6 +178,8 @@ class Service:
     def _ready(self) -> str:
         if not self._listening:
             return "not listening"
+        if self._draining:
+            return "about to end: others take what comes"
         full = self._publisher.backlog > self._settings.listen.queue_mb * 1_000_000 / 2
         return "memory is half full: Kafka does not take what comes" if full else ""
 

@@ -48,5 +48,8 @@ class CollectorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     health: HealthAddress = ""
     """Where /livez and /readyz are answered; empty: nowhere."""
+    drain_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    """After a first SIGTERM or SIGINT what comes is still taken for so long, while /readyz says no, so that senders
+    are sent to others; a second signal ends it. Less than it takes to send them there: datagrams are lost."""
     report_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     """Between two lines of counters."""
