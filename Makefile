@@ -178,6 +178,13 @@ cluster-test: setup  ## the chart on a real API server and its controllers, by H
 	@sh tests/cluster/install.sh
 	$(BIN)/python -m pytest -q tests/cluster
 
+.PHONY: node-test
+node-test: setup  ## the chart on a whole Kubernetes of one node, with real pods, Kafka and Helm 3 and 4 (root, Debian, Go 1.26)
+	@sh tests/chart/install.sh
+	@sh tests/node/install.sh
+	PYTHONPATH=tests:tools $(BIN)/python tests/node/images.py
+	sh tests/node/machine.sh $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/node
+
 .PHONY: chart-golden
 chart-golden: setup  ## write the golden manifests anew, to look at the difference
 	PYTHONPATH=tests $(BIN)/python -c "from support.chart import write_golden; write_golden()"

@@ -5,8 +5,8 @@
     .venv/bin/python tools/kafka_nodes.py status
     .venv/bin/python tools/kafka_nodes.py down
 
-KRaft, broker and controller in one process, on 127.0.0.1 only, data in a temporary folder. The jars come from Maven
-once and stay in build/kafka. Tests use `Cluster`.
+KRaft, broker and controller in one process, on 127.0.0.1 unless told otherwise, data in a temporary folder. The
+jars come from Maven once and stay in build/kafka. Tests use `Cluster`.
 
 Rule 1: a cluster never outlives whom it was started for: a watchdog ends it when that process has gone.
 Rule 2: a process is signalled only while it is the one that we started: its number and its start time agree.
@@ -54,8 +54,8 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
@@ -79,8 +79,8 @@ num.io.threads=4
 
 
 SECURE = """\
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{tls}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller},SASL_SSL://{host}:{sasl},SSL://{host}:{tls}
+advertised.listeners=PLAINTEXT://{host}:{port},SASL_SSL://{host}:{sasl},SSL://{host}:{tls}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
 sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={module} required;
@@ -139,12 +139,19 @@ class Cluster:
         except OSError:
             raise KafkaError(f"{folder}: no cluster is here; `make kafka-up` starts one") from None
         self.quick: bool = described["quick"]
+        self.host: str = described["host"]
         self.ports: dict[int, int] = {int(node): port for node, port in described["ports"].items()}
         self._secure_ports: dict[str, list[int]] = described.get("secure", {})
 
     @classmethod
     def create(
-        cls, nodes: int = 1, *, watch: int | None = None, quick: bool = False, secure: bool = False
+        cls,
+        nodes: int = 1,
+        *,
+        watch: int | None = None,
+        quick: bool = False,
+        secure: bool = False,
+        host: str = "127.0.0.1",
     ) -> "Cluster":
         """Make a cluster in a new temporary folder and start it.
 
@@ -153,6 +160,7 @@ class Cluster:
             watch: the cluster ends when this process does; None: only `remove` ends it.
             quick: starts with 40 % less work, and is slower under load.
             secure: with listeners for TLS and SASL too, see `secure`; needs trustme.
+            host: the address to listen on.
 
         Raises:
             KafkaError: Java, Maven or the jars cannot be had, or a node does not start.
@@ -162,12 +170,13 @@ class Cluster:
         ports = free_ports(4 * nodes)
         secured = {"sasl": ports[2 * nodes : 3 * nodes], "tls": ports[3 * nodes :]} if secure else {}
         if secure:
-            _write_secrets(folder)
+            _write_secrets(folder, host)
         brokers = dict(enumerate(ports[:nodes], 1))
-        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(ports[nodes : 2 * nodes], 1))
+        voters = ",".join(f"{node}@{host}:{port}" for node, port in enumerate(ports[nodes : 2 * nodes], 1))
         for node, port in brokers.items():
             text = PROPERTIES.format(
                 node=node,
+                host=host,
                 voters=voters,
                 port=port,
                 controller=ports[nodes + node - 1],
@@ -177,6 +186,7 @@ class Cluster:
             )
             if secure:
                 text += SECURE.format(  # a later line counts
+                    host=host,
                     port=port,
                     controller=ports[nodes + node - 1],
                     sasl=secured["sasl"][node - 1],
@@ -186,7 +196,7 @@ class Cluster:
                     user=USER,
                 )
             (folder / f"node-{node}.properties").write_text(text)
-        described = {"ports": brokers, "quick": quick, "secure": secured}
+        described = {"ports": brokers, "quick": quick, "secure": secured, "host": host}
         (folder / "cluster.json").write_text(json.dumps(described))
         cluster = cls(folder)
         try:
@@ -205,13 +215,13 @@ class Cluster:
     @property
     def bootstrap(self) -> str:
         """What clients are told: `host:port,host:port`."""
-        return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+        return ",".join(f"{self.host}:{port}" for port in self.ports.values())
 
     @property
     def secure(self) -> Secure:
         """What a client needs for TLS and SASL, of a cluster that was made so."""
         sasl, tls = (
-            ",".join(f"127.0.0.1:{port}" for port in self._secure_ports[name]) for name in ("sasl", "tls")
+            ",".join(f"{self.host}:{port}" for port in self._secure_ports[name]) for name in ("sasl", "tls")
         )
         files = ("ca.pem", "password", "client.pem", "client.key")
         return Secure(sasl, tls, *(self.folder / name for name in files))
@@ -350,7 +360,7 @@ class Cluster:
             os.kill(pid, number)
 
 
-def _write_secrets(folder: Path) -> None:
+def _write_secrets(folder: Path, host: str) -> None:
     """Write a password, an authority, and what it says of the brokers and of one client."""
     import trustme  # noqa: PLC0415 - of the tests alone
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
@@ -358,7 +368,7 @@ def _write_secrets(folder: Path) -> None:
     (folder / "password").write_text(secrets.token_hex(16))
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    broker, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client.invalid")
+    broker, client = authority.issue_cert(host), authority.issue_cert("client.invalid")
     key = serialization.load_pem_private_key(broker.private_key_pem.bytes(), None)
     pem = key.private_bytes(  # Java reads no other
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -483,7 +493,7 @@ def command(args: argparse.Namespace) -> None:
     elif args.command == "status":
         cluster = current()
         for node, port in cluster.ports.items():
-            print(f"node {node}  127.0.0.1:{port}  {'running' if cluster.running(node) else 'down'}")
+            print(f"node {node}  {cluster.host}:{port}  {'running' if cluster.running(node) else 'down'}")
     elif args.node in (cluster := current()).ports:
         getattr(cluster, args.command)(args.node)
     else:

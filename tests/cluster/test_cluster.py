@@ -7,8 +7,9 @@ import json
 import time
 
 import pytest
-from support import chart, crds, kubernetes
-from support.chart import CASES, CHART, NAMESPACE, RELEASE, RefusedError, given, pods, rendered
+from support import crds, kubernetes
+from support.chart import CASES, NAMESPACE, RELEASE, RefusedError, given, pods, rendered
+from support.helm import WAIT_S, Helm3, Helm4
 from support.kubernetes import Kubernetes
 
 pytestmark = [
@@ -16,7 +17,6 @@ pytestmark = [
     pytest.mark.xdist_group("kubernetes"),
     pytest.mark.timeout(900),
 ]
-WAIT_S = 120
 NAMED = f"""
 apiVersion: scheduling.k8s.io/v1
 kind: PriorityClass
@@ -61,61 +61,6 @@ def cluster(tmp_path_factory):
         found.kubectl("apply", "--filename", "-", text=NAMED)
         found.kubectl("wait", "--for=condition=Established", "crd", "--all", f"--timeout={WAIT_S}s")
         yield found
-
-
-class Helm3:
-    """The program; waits until what it made is ready."""
-
-    def __init__(self, cluster):
-        chart.binary("helm3")
-        self._cluster = cluster
-
-    def _run(self, verb, *words):
-        where = ["--namespace", NAMESPACE, "--kubeconfig", str(self._cluster.kubeconfig)]
-        return chart.helm_program("helm3", verb, RELEASE, *words, *where, "--timeout", f"{WAIT_S}s")
-
-    def _apply(self, verb, values):
-        path = self._cluster.folder / "values.json"
-        path.write_text(json.dumps(values))
-        self._run(verb, str(CHART), "--values", str(path), "--wait")
-
-    def install(self, values):
-        self._apply("install", values)
-
-    def upgrade(self, values):
-        self._apply("upgrade", values)
-
-    def test(self):
-        self._run("test")
-
-    def uninstall(self):
-        self._run("uninstall", "--wait")
-
-
-class Helm4:
-    """The library, in the same words."""
-
-    def __init__(self, cluster):
-        self._helm = chart.helm_4()
-        self._config = self._helm.Config(kubeconfig_path=str(cluster.kubeconfig), namespace=NAMESPACE)
-
-    def _do(self, what, *arguments, **options):
-        try:
-            what(*arguments, timeout=WAIT_S, **options)
-        except self._helm.HelmError as error:
-            raise RefusedError(str(error)) from error
-
-    def install(self, values):
-        self._do(self._config.install, str(CHART), RELEASE, values, wait="watcher")
-
-    def upgrade(self, values):
-        self._do(self._config.upgrade, str(CHART), RELEASE, values, wait="watcher", namespace=NAMESPACE)
-
-    def test(self):
-        self._do(self._config.test, RELEASE)
-
-    def uninstall(self):
-        self._do(self._config.uninstall, RELEASE, wait="watcher", ignore_not_found=True)
 
 
 @pytest.fixture(params=[Helm3, Helm4], ids=["helm-3", "helm-4"])

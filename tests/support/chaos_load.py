@@ -27,6 +27,8 @@ class Agent(NamedTuple):
 
     udp: int
     tcp: int
+    udp_host: str = "127.0.0.1"
+    tcp_host: str = "127.0.0.1"
 
 
 def frames(calls: int, calls_per_s: float) -> Iterator[tuple[float, int, bytes]]:
@@ -79,7 +81,7 @@ class Load:
         agent = self._agents[to]
         with suppress(OSError):
             if number // len(self._agents) % 2:
-                self._datagrams.sendto(frame, ("127.0.0.1", agent.udp))
+                self._datagrams.sendto(frame, (agent.udp_host, agent.udp))
                 return
             writer = self._writers.get(to)
             if writer is None or writer.is_closing():
@@ -87,7 +89,7 @@ class Load:
                 if now - self._opened.get(to, 0.0) < REOPEN_S:
                     return
                 self._opened[to] = now
-                _, writer = await asyncio.open_connection("127.0.0.1", agent.tcp)
+                _, writer = await asyncio.open_connection(agent.tcp_host, agent.tcp)
                 self._writers[to] = writer
             if writer.transport.get_write_buffer_size() < UNSENT_BYTES:
                 writer.write(frame)

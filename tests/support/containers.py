@@ -85,6 +85,17 @@ def service_image(env: Environment, service: str) -> None:
     )
 
 
+def images(folder: Path) -> Environment:
+    """Build the services' images; return the environment of buildah and podman, or skip the test."""
+    env = engine(folder)
+    python = "python3,python3-venv,ca-certificates"
+    system_image(env, BASE, python, folder / "base")
+    system_image(env, BUILD, f"{python},python3-dev,gcc,libc6-dev", folder / "build")
+    for service in SERVICES:
+        service_image(env, service)
+    return env
+
+
 class Node:
     """Runs pods; ends and removes them at the end."""
 

@@ -1,8 +1,8 @@
-"""A Kubernetes on loopback that runs nothing: etcd, API server and controllers, as its authors publish them.
+"""Kubernetes as its authors publish it: etcd, API server and controllers, with or without somebody who runs pods.
 
-Deployments, StatefulSets, DaemonSets and Jobs make real pods, which admission looks at. Scheduler and kubelet are
-played here: each pod is on the one node, and at once ready, or through with its work if it is a Job's or a test's;
-one that is to end does.
+Deployments, StatefulSets, DaemonSets and Jobs make real pods, which admission looks at. In `Kubernetes` scheduler
+and kubelet are played: each pod is on the one node, and at once ready, or through with its work if it is a Job's or
+a test's; one that is to end does. `support.node` has real ones.
 """
 
 import json
@@ -27,6 +27,7 @@ ABSENT = (
 )
 NAMESPACE = "voip"
 NODE = "node"
+SERVICES = "10.96.0.0/16"
 START_S = 60.0
 TOKEN = "of-this-test"
 
@@ -40,48 +41,47 @@ users: [{{name: admin, user: {{token: {token}}}}}]
 """
 
 
-class Kubernetes:
+class ControlPlane:
     """Use as a context manager: a namespace `voip` in which the Pod Security Standard *restricted* is enforced."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1", without: tuple[str, ...] = ()) -> None:
+        """Prepare.
+
+        Args:
+            folder: for data, logs and `kubeconfig`.
+            address: where the API server listens.
+            without: controllers that are left out.
+        """
         self.folder = folder
         self.kubeconfig = folder / "kubeconfig"
         client, peer, api, controllers = free_ports(4)
-        self.url = f"https://127.0.0.1:{api}"
+        self.url = f"https://{address}:{api}"
         etcd = f"http://127.0.0.1:{client}"
         key = folder / "accounts.key"
         self._commands = {
             "etcd": [
+                str(BIN / "etcd"),
                 *("--data-dir", str(folder / "etcd"), "--unsafe-no-fsync"),
                 *("--listen-client-urls", etcd, "--advertise-client-urls", etcd),
                 *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
             ],
             "kube-apiserver": [
-                *(
-                    "--etcd-servers",
-                    etcd,
-                    "--secure-port",
-                    str(api),
-                    "--cert-dir",
-                    str(folder / "certificates"),
-                ),
-                *("--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1"),
-                *("--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.96.0.0/16"),
+                str(BIN / "kube-apiserver"),
+                *("--etcd-servers", etcd, "--secure-port", str(api)),
+                *("--cert-dir", str(folder / "certificates")),
+                *("--bind-address", address, "--advertise-address", address),
+                *("--endpoint-reconciler-type", "none", "--service-cluster-ip-range", SERVICES),
                 *("--authorization-mode", "RBAC", "--token-auth-file", str(folder / "tokens")),
                 *("--service-account-issuer", "https://kubernetes.default.svc"),
                 *("--service-account-key-file", str(key), "--service-account-signing-key-file", str(key)),
             ],
             "kube-controller-manager": [
-                *(
-                    "--kubeconfig",
-                    str(self.kubeconfig),
-                    "--leader-elect=false",
-                    "--bind-address",
-                    "127.0.0.1",
-                ),
+                str(BIN / "kube-controller-manager"),
+                *("--kubeconfig", str(self.kubeconfig), "--leader-elect=false"),
+                *("--bind-address", "127.0.0.1"),
                 *("--secure-port", str(controllers), "--cert-dir", str(folder / "certificates")),
                 *("--service-account-private-key-file", str(key)),
-                *("--controllers", "*,-node-lifecycle-controller,-node-ipam-controller"),
+                *("--controllers", ",".join(("*", *(f"-{name}" for name in without)))),
             ],
         }
         (folder / "tokens").write_text(f"{TOKEN},admin,1,system:masters\n")
@@ -89,32 +89,27 @@ class Kubernetes:
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
         self._tls = ssl._create_unverified_context()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._ends = threading.Event()
-        self._kubelet = threading.Thread(target=self._play_kubelet, name="kubelet")
-        self.refused: list[str] = []
-        """What the kubelet that is played here was refused."""
 
     def __enter__(self) -> Self:
         try:
-            self._start("etcd")
-            self._start("kube-apiserver")
-            self._until("the API server is ready", lambda: self.ask("GET", "/readyz") == "ok")
-            self._start("kube-controller-manager")
-            labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-            self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": labels}})
-            self.ask("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
-            account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
-            self._until("the namespace has its account", lambda: self.ask("GET", account) is not None)
+            self._begin()
         except BaseException:
             self._stop()
             raise
-        self._kubelet.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        self._kubelet.join()
         self._stop()
+
+    def _begin(self) -> None:
+        self._start("etcd")
+        self._start("kube-apiserver")
+        self._until("the API server is ready", lambda: self.ask("GET", "/readyz") == "ok")
+        self._start("kube-controller-manager")
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": labels}})
+        account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
+        self._until("the namespace has its account", lambda: self.ask("GET", account) is not None)
 
     def kubectl(self, *words: str, text: str = "") -> str:
         """Run kubectl and return what it prints, warnings among it.
@@ -163,9 +158,7 @@ class Kubernetes:
     def _start(self, name: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes.append(
-                subprocess.Popen(
-                    [str(BIN / name), *self._commands[name]], stdout=log, stderr=subprocess.STDOUT
-                )
+                subprocess.Popen(self._commands[name], stdout=log, stderr=subprocess.STDOUT)
             )
 
     def _stop(self) -> None:
@@ -186,6 +179,31 @@ class Kubernetes:
             if time.monotonic() > ends:
                 raise AssertionError(f"not within {START_S} s: {what}; see {self.folder}")
             time.sleep(0.05)
+
+
+class Kubernetes(ControlPlane):
+    """The same, with scheduler and kubelet as they are played here."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, without=("node-lifecycle-controller", "node-ipam-controller"))
+        self._ends = threading.Event()
+        self._kubelet = threading.Thread(target=self._play_kubelet, name="kubelet")
+        self.refused: list[str] = []
+        """What the kubelet that is played here was refused."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._kubelet.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._kubelet.join()
+        super().__exit__()
+
+    def _begin(self) -> None:
+        super()._begin()
+        self.ask("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
 
     def _play_kubelet(self) -> None:
         while not self._ends.wait(0.1):

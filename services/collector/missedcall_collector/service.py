@@ -3,8 +3,8 @@
 Rule 1: it keeps no state: kill one, start two. What matters of its life is its name and its incarnation, in every
         batch.
 Rule 2: it starts, and receives, whether Kafka is there or not; only a topic of another partition count ends it.
-Rule 3: SIGTERM ends it in order: be not ready and listen on until senders are sent to others, stop listening, publish
-        what was received, keep on disk what cannot be.
+Rule 3: SIGTERM ends it in order: be not ready and listen on until senders are sent elsewhere, stop listening,
+        publish what was received, keep on disk what cannot be.
 """
 
 import asyncio
