@@ -319,6 +319,26 @@ def test_every_object_says_whose_it_is(case):
             assert each["metadata"].get("namespace") == chart.NAMESPACE
 
 
+def test_what_is_let_out_besides_is_let_out_of_every_pod_of_jobs_too():
+    """Policies see the ports of the pods behind a Service: OpenShift's name servers listen on 5353."""
+    names = {"ports": [{"port": 5353, "protocol": "UDP"}]}
+    found = chart.render(
+        changed(
+            "minimal",
+            networkPolicy={"enabled": True, "extraEgress": [names]},
+            scalePartitions={"enabled": True, "to": 96},
+        )
+    )
+    policies = {
+        each["metadata"]["name"].removeprefix("mc-missedcall-"): each["spec"]["egress"]
+        for each in found
+        if each["kind"] == "NetworkPolicy"
+    }
+
+    assert {"collector", "classifier", "topics", "scale"} <= policies.keys()
+    assert all(names in rules for rules in policies.values())
+
+
 def test_changed_users_restart_the_classifiers_and_nobody_else():
     def annotations(users):
         found = chart.render(changed("production", classifier__users=users))
