@@ -31,10 +31,10 @@ class Agent(NamedTuple):
     tcp_host: str = "127.0.0.1"
 
 
-def frames(calls: int, calls_per_s: float) -> Iterator[tuple[float, int, bytes]]:
+def frames(calls: int, calls_per_s: float, first: int = 0) -> Iterator[tuple[float, int, bytes]]:
     """Yield (seconds after the first, number of the call, HEP frame) in order of time."""
     start_ms = 0
-    for message in hep_calls.in_time(calls, calls_per_s):
+    for message in hep_calls.in_time(calls, calls_per_s, first=first):
         start_ms = start_ms or message.received_ms
         number = int(message.call_id[:16], 16)
         if number % SILENT == 0 and not message.head.startswith((b"INVITE", b"SIP/2.0 180")):
@@ -48,11 +48,11 @@ def frames(calls: int, calls_per_s: float) -> Iterator[tuple[float, int, bytes]]
 class Load:
     """Sends; what meets a dead collector is lost, as it is for a capture agent."""
 
-    def __init__(self, agents: Sequence[Agent], calls: int, calls_per_s: float) -> None:
+    def __init__(self, agents: Sequence[Agent], calls: int, calls_per_s: float, first: int = 0) -> None:
         self.sent = 0
         """Frames."""
         self._agents = agents
-        self._calls, self._pace = calls, calls_per_s
+        self._calls, self._pace, self._first = calls, calls_per_s, first
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._opened: dict[int, float] = {}
         self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -62,7 +62,7 @@ class Load:
         """Send all."""
         start = time.monotonic()
         try:
-            for due_s, number, undated in frames(self._calls, self._pace):
+            for due_s, number, undated in frames(self._calls, self._pace, self._first):
                 wait_s = start + due_s - time.monotonic()
                 if wait_s > 0 or self.sent % 50 == 0:
                     await asyncio.sleep(max(0.0, wait_s))

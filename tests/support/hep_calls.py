@@ -12,6 +12,8 @@ from missedcall_collector import hep
 from missedcall_schemas.records import CaptureBatch, SipMessage
 
 CALLER, CALLEE = b"caller000000", b"callee000000"
+USERS = 1_000_000
+"""Callers and callees; then they come again."""
 
 LADDERS = (
     """
@@ -73,7 +75,8 @@ def one_call(number: int, start_ms: int = 0) -> Iterator[SipMessage]:
     for message in templates()[number % len(LADDERS)]:
         call_id = f"{number:016x}@10.0.0.10"
         head = message.head.replace(message.call_id.encode(), call_id.encode())
-        head = head.replace(CALLER, b"caller%06d" % number).replace(CALLEE, b"callee%06d" % number)
+        user = number % USERS
+        head = head.replace(CALLER, b"caller%06d" % user).replace(CALLEE, b"callee%06d" % user)
         yield replace(
             message,
             key=call_id,
@@ -84,9 +87,11 @@ def one_call(number: int, start_ms: int = 0) -> Iterator[SipMessage]:
         )
 
 
-def in_time(count: int, calls_per_s: float, start_ms: int = 1_700_000_000_000) -> Iterator[SipMessage]:
-    """Yield the messages of ``count`` calls, in order of time."""
-    each = (one_call(number, start_ms + int(number * 1000 / calls_per_s)) for number in range(count))
+def in_time(
+    count: int, calls_per_s: float, start_ms: int = 1_700_000_000_000, first: int = 0
+) -> Iterator[SipMessage]:
+    """Yield the messages of ``count`` calls from the ``first`` on, in order of time."""
+    each = (one_call(first + number, start_ms + int(number * 1000 / calls_per_s)) for number in range(count))
     waiting: list[tuple[int, int, SipMessage, Iterator[SipMessage]]] = []
     for number, call in enumerate(each):
         message = next(call)

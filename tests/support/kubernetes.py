@@ -70,6 +70,7 @@ class ControlPlane:
                 *("--etcd-servers", etcd, "--secure-port", str(api)),
                 *("--cert-dir", str(folder / "certificates")),
                 *("--bind-address", address, "--advertise-address", address),
+                *("--kubelet-preferred-address-types", "InternalIP"),
                 *("--endpoint-reconciler-type", "none", "--service-cluster-ip-range", SERVICES),
                 *("--authorization-mode", "RBAC", "--token-auth-file", str(folder / "tokens")),
                 *("--service-account-issuer", "https://kubernetes.default.svc"),

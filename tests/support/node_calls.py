@@ -7,20 +7,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Self
 
 from kafka import KafkaAdminClient
 from kafka_nodes import USER, Cluster
+from support import hep_calls
 from support.chaos_load import Agent, Load, frames
 from support.chaos_oracle import Outcome, compare, records
 from support.node import ADDRESS, Node
 from support.webhook_sink import WebhookSink
 
 from missedcall_classifier.policy import Policy
-from missedcall_classifier.stream.settings import load
+from missedcall_classifier.stream.settings import ClassifierSettings, load
 from missedcall_collector import hep
 from missedcall_common.kafka.cut import Cut
+from missedcall_common.kafka.partitioning import look
 from missedcall_schemas.codec import decode_batch
 
 CALLS_PER_S = 20.0
@@ -33,6 +35,7 @@ DECIDED_S = 120.0
 """After the last message: until every call is decided."""
 USERS = ["sip:missedcall-test@missedcall.invalid", *(f"sip:callee{n:06}@example.com" for n in range(4000))]
 GROUP = "missedcall-classifier"
+_LOADS = count()
 
 
 def values(kafka: Cluster, hook: WebhookSink) -> dict[str, Any]:
@@ -94,19 +97,23 @@ def changed(given: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return found
 
 
-def policy() -> Policy:
-    """Return the policy of the release."""
+def settings(kafka: Cluster) -> tuple[ClassifierSettings, Policy]:
+    """Return those of the release's classifiers, and their policy."""
     with tempfile.NamedTemporaryFile("w") as users:
         users.write("\n".join(USERS))
         users.flush()
         environment = {
-            "MISSEDCALL_KAFKA_BOOTSTRAP": "127.0.0.1:9",
+            "MISSEDCALL_KAFKA_BOOTSTRAP": kafka.bootstrap,
+            "MISSEDCALL_KAFKA_PARTITIONS": str(PARTITIONS),
             "MISSEDCALL_APPLICATION": GROUP,
             "MISSEDCALL_DECIDE_USERS_FILE": users.name,
         }
-        return load(
-            environment | {f"MISSEDCALL_DECIDE_{name}": str(value) for name, value in POLICY.items()}
-        )[1]
+        return load(environment | {f"MISSEDCALL_DECIDE_{name}": str(value) for name, value in POLICY.items()})
+
+
+def how_it_is_cut(kafka: Cluster) -> tuple[Cut, ...]:
+    """Return how the log was cut, from its beginning on."""
+    return look(settings(kafka)[0].kafka, "test").partitioning.cuts
 
 
 class Calls:
@@ -115,7 +122,8 @@ class Calls:
     def __init__(self, node: Node, kafka: Cluster) -> None:
         self._kafka = kafka
         udp, tcp = (node.service(f"mc-missedcall-collector-{kind}") for kind in ("udp", "tcp"))
-        self._load = Load([Agent(9060, 9060, udp, tcp)], CALLS, CALLS_PER_S)
+        self._first = next(_LOADS) * hep_calls.USERS  # no call comes twice
+        self._load = Load([Agent(9060, 9060, udp, tcp)], CALLS, CALLS_PER_S, self._first)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
 
@@ -141,7 +149,7 @@ class Calls:
         ends = time.monotonic() + DECIDED_S
         while True:
             time.sleep(5)
-            found = compare(self._kafka, "", policy(), cuts)
+            found = compare(self._kafka, "", settings(self._kafka)[1], cuts)
             if found.exact or time.monotonic() > ends:
                 return found
 
@@ -151,7 +159,7 @@ class Calls:
         for _, value in records(self._kafka.bootstrap, log):
             found |= {each.head for each in decode_batch(value).messages}
         lost = [0, 0]
-        for _, number, frame in islice(frames(CALLS, CALLS_PER_S), self._load.sent):
+        for _, number, frame in islice(frames(CALLS, CALLS_PER_S, self._first), self._load.sent):
             lost[number % 2] += hep.decode(frame).payload not in found
         return lost[0], lost[1]
 
