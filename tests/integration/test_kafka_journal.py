@@ -1,6 +1,7 @@
 """The journal on a real Kafka: what it promises beyond the suite of all journals, unit/notifier/test_journal.py."""
 
 import asyncio
+import threading
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
@@ -165,6 +166,63 @@ def test_what_is_given_up_in_order_lets_the_attempts_end(kafka):
         return late, gone, (await journal.find(attempt.delivery_id)).state
 
     assert play(kafka, test) == ([], False, State.SENT)
+
+
+def _held_up(part):
+    """Hold the part's transactions up until the event that is returned is set."""
+    goes_on, write = threading.Event(), part.writer.write
+
+    def late(records):
+        goes_on.wait(30)
+        write(records)
+
+    part.writer.write = late
+    return goes_on
+
+
+async def _claimed_of_two(journal):
+    """Claim a delivery of each of two partitions; return the claim, of which the second is held up."""
+    await journal.take(0, 1)
+    for number in (0, 1):
+        await journal.open("fake", [make_delivery(str(number))], position=1, part=number)
+    goes_on = _held_up(journal._parts[1])
+    before = journal.counts["transactions"]
+    claiming = asyncio.ensure_future(journal.claim("fake", now=NOW, limit=2))
+    await turns_until(lambda: journal.counts["transactions"] > before, every_s=0.01)
+    return claiming, goes_on
+
+
+def test_what_was_claimed_is_under_way_before_whoever_claimed_it_hears_so(kafka):
+    async def test(journal):
+        claiming, goes_on = await _claimed_of_two(journal)
+        leaving = asyncio.ensure_future(journal._leave(journal._parts[0], lost=False))
+        await turns_until(lambda: journal._parts[0].flushing is None, every_s=0.01)
+        goes_on.set()
+        attempts = await claiming
+        gone = leaving.done()
+        for attempt in attempts:
+            await journal.record(attempt, settle(attempt, Sent(), POLICY, NOW))
+        await leaving
+        await journal.take(0)
+        (mine,) = (one for one in attempts if one.fact.fact_id == make_fact("0").fact_id)
+        return len(attempts), gone, (await journal.find(mine.delivery_id)).state
+
+    assert play(kafka, test) == (2, False, State.SENT)
+
+
+def test_what_was_claimed_of_a_partition_that_was_lost_meanwhile_is_not_attempted(kafka):
+    async def test(journal):
+        claiming, goes_on = await _claimed_of_two(journal)
+        await journal._leave(journal._parts[0], lost=True)
+        goes_on.set()
+        attempts = await claiming
+        await journal.take(0)
+        return [one.fact.fact_id for one in attempts], await journal.claim("fake", now=NOW, limit=1)
+
+    attempts, found = play(kafka, test)
+    assert attempts == [make_fact("1").fact_id]
+    assert {one.fact.fact_id for one in found} == {make_fact("0").fact_id}
+    assert [one.state for one in found] == [State.UNCERTAIN, State.ATTEMPT]
 
 
 def test_what_waits_together_is_one_transaction(kafka):

@@ -78,6 +78,8 @@ class _Part:
         """Position that is durable."""
         self.under_way: set[str] = set()
         """Deliveries whose attempt somebody here makes."""
+        self.claiming = 0
+        """How many are about to: their claim is being committed, or is and they have not heard it yet."""
         self.waiters: list[_Waiter] = []
         self.letters: list[Delivery] = []
         self.flushing: asyncio.Task[None] | None = None
@@ -93,7 +95,7 @@ class _Part:
 
     def settle(self) -> None:
         """Set or clear `idle`."""
-        if self.under_way or self.waiters or self.flushing:
+        if self.under_way or self.claiming or self.waiters or self.flushing:
             self.idle.clear()
         else:
             self.idle.set()
@@ -232,17 +234,22 @@ class KafkaPartitions:
             limit -= sum(one.state is State.ATTEMPT for one in changed)
             taken.append((first, changed))
         for part, changed in taken:
+            part.claiming += 1
             waiting.append(self._durable(part, changed, lambda _: []))
         found, self._recovered = self._recovered, []
-        answers: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
-        for (part, _), answer in zip(taken, answers, strict=True):
-            if isinstance(answer, StaleDeliveryError):
-                continue
-            if isinstance(answer, BaseException):
-                raise answer
-            part.under_way |= {one.delivery_id for one in answer if one.state is State.ATTEMPT}
-            part.settle()
-            found += answer
+        try:
+            answers: list[Any] = await asyncio.gather(*waiting, return_exceptions=True)
+            for (part, _), answer in zip(taken, answers, strict=True):
+                if part.gone or isinstance(answer, StaleDeliveryError):
+                    continue  # whoever has it finds the attempt, and that nobody makes it
+                if isinstance(answer, BaseException):
+                    raise answer
+                part.under_way |= {one.delivery_id for one in answer if one.state is State.ATTEMPT}
+                found += answer
+        finally:
+            for part, _ in taken:
+                part.claiming -= 1
+                part.settle()
         return found
 
     async def record(self, before: Delivery, after: Delivery) -> None:
