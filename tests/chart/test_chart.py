@@ -339,6 +339,13 @@ def test_what_is_let_out_besides_is_let_out_of_every_pod_of_jobs_too():
     assert all(names in rules for rules in policies.values())
 
 
+def test_a_classifier_that_is_missed_during_an_update_comes_back_as_it_is_after_it():
+    """With a type and no `rollingUpdate` Kubernetes 1.37 makes it as it was, ends it, and so on for ever."""
+    (found,) = [each for each in rendered("minimal") if each["kind"] == "StatefulSet"]
+
+    assert found["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+
+
 def test_changed_users_restart_the_classifiers_and_nobody_else():
     def annotations(users):
         found = chart.render(changed("production", classifier__users=users))
