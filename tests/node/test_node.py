@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 from kafka_nodes import Cluster
 from support import chart, node, webhook_sink
-from support.chart import RefusedError
+from support.chart import RefusedError, replaced
 from support.helm import Helm3, Helm4
 from support.kubernetes import NODE
 from support.node import ADDRESS, Ends, Node, ready
-from support.node_calls import Calls, changed, how_it_is_cut, partitions, values
+from support.node_calls import Calls, how_it_is_cut, partitions, values
 from support.webhook_sink import WebhookSink
 
 pytestmark = [
@@ -113,7 +113,7 @@ def test_all_pods_of_a_release_are_ready_and_helm_test_passes(cluster, helm, rel
 def test_an_upgrade_rolls_all_pods_while_calls_come_and_nothing_is_lost(cluster, kafka, hook, helm, release):
     before = {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in cluster.pods()}
     held = partitions(kafka)
-    other = changed(
+    other = replaced(
         release,
         classifier__users=release["classifier"]["users"][::-1],  # its checksum rolls them
         collector__settings__MISSEDCALL_REPORT_S=30,
@@ -289,7 +289,7 @@ def test_policies_let_in_and_out_what_they_name_and_nothing_else(cluster, kafka,
         assert reached(*inwards) == [True] * 4
 
         nobody = [{"podSelector": {"matchLabels": {"app": "nobody"}}}]
-        helm.upgrade(changed(release, networkPolicy__hepFrom=nobody, networkPolicy__healthFrom=nobody))
+        helm.upgrade(replaced(release, networkPolicy__hepFrom=nobody, networkPolicy__healthFrom=nobody))
         cluster.until("nobody is let in", lambda: not any(reached(*inwards)))
         helm.test()  # its pod is let in
         assert [each for each in _ready(cluster) if each != "stranger"] == ALL  # and so are kubelets
@@ -323,7 +323,7 @@ class Job:
 
     def __init__(self, cluster, helm, base, step, to):
         scale = {"enabled": True, "step": step, "to": to}
-        helm.upgrade(changed(base, scalePartitions=scale))
+        helm.upgrade(replaced(base, scalePartitions=scale))
         self._cluster = cluster
         self.name = f"mc-missedcall-scale-{step}"
 
@@ -376,7 +376,9 @@ def test_the_job_plans_is_refused_is_killed_goes_on_and_is_aborted(cluster, kafk
     assert refused.ended() == ("Failed", "PodFailurePolicy")
     assert len(refused.pods()) == 1
 
-    idle = changed(release, classifier__replicas=0)  # the log stays sealed until all that is in it is decided
+    idle = replaced(
+        release, classifier__replicas=0
+    )  # the log stays sealed until all that is in it is decided
     begun = Job(cluster, helm, idle, "ensure", 8)
     begun.kill_when(" marked ")
     aborted = Job(cluster, helm, idle, "abort", 0)
@@ -393,7 +395,7 @@ def test_the_job_plans_is_refused_is_killed_goes_on_and_is_aborted(cluster, kafk
         time.sleep(5)
         cuts = how_it_is_cut(kafka)
         cut = {"generation": cuts[-1].generation, "partitions": cuts[-1].partitions}
-        helm.upgrade(changed(release, kafka__cut=cut))
+        helm.upgrade(replaced(release, kafka__cut=cut))
         helm.test()
     outcome = calls.outcome(cuts)
 
@@ -423,11 +425,11 @@ def test_an_uninstalled_release_leaves_nothing_that_runs(cluster, helm, release)
 
 def test_helm_3_does_the_same(cluster, kafka, hook, release):
     helm = Helm3(cluster)
-    own = changed(release, kafka__prefix="three.")
+    own = replaced(release, kafka__prefix="three.")
     helm.install(own)
     try:
         helm.test()
-        helm.upgrade(changed(own, collector__settings__MISSEDCALL_REPORT_S=30))
+        helm.upgrade(replaced(own, collector__settings__MISSEDCALL_REPORT_S=30))
         helm.test()
     finally:
         helm.uninstall()

@@ -101,9 +101,9 @@ def rendered(case: str) -> list[Object]:
     return json.loads(_rendered(case))
 
 
-def changed(case: str, **changes: Any) -> dict[str, Any]:
-    """Return the values of a case with some replaced: `collector__kind="DaemonSet"`."""
-    values = copy.deepcopy(given(case))
+def replaced(given: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """Return a copy of the values with some replaced: `collector__kind="DaemonSet"`."""
+    values = copy.deepcopy(dict(given))
     for path, value in changes.items():
         *above, last = path.split("__")
         at = values
@@ -111,6 +111,11 @@ def changed(case: str, **changes: Any) -> dict[str, Any]:
             at = at.setdefault(name, {})
         at[last] = value
     return values
+
+
+def changed(case: str, **changes: Any) -> dict[str, Any]:
+    """Return the values of a case with some replaced."""
+    return replaced(given(case), **changes)
 
 
 def pods(found: list[Object]) -> Iterator[tuple[str, Object]]:

@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import copy
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count, islice
 from typing import Any, Self
 
@@ -83,18 +82,6 @@ def values(kafka: Cluster, hook: WebhookSink) -> dict[str, Any]:
 def resources(memory: str) -> dict[str, Any]:
     """Return what several pods on two cores may ask for."""
     return {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"cpu": "1500m", "memory": memory}}
-
-
-def changed(given: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return the values with some replaced: `classifier__replicas=0`."""
-    found = copy.deepcopy(dict(given))
-    for path, value in changes.items():
-        *above, last = path.split("__")
-        at = found
-        for name in above:
-            at = at.setdefault(name, {})
-        at[last] = value
-    return found
 
 
 def settings(kafka: Cluster) -> tuple[ClassifierSettings, Policy]:

@@ -238,6 +238,7 @@ class Publisher:
         except KafkaUnusableError as error:
             self.failed = error
         finally:
+            self._tell_of_ended()
             self._discard_producer()
             self._keep_rest()
 

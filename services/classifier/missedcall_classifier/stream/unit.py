@@ -37,9 +37,6 @@ HASH = "crc32-of-caller"
 """How the collector chooses the partition of a key."""
 
 
-"""Traces none."""
-
-
 class PassedOverError(Exception):
     """Records were not delivered that come before the one that was; a restart reads them."""
 
